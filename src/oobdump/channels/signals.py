@@ -1,0 +1,246 @@
+"""The signal: for people and schedulers who have nothing else than ``kill``.
+
+In: request signals. Out: the signal's default request, handed over; other people's handlers
+are still called. Of the ways to take a signal (docs/decisions has the figures) this one
+answers in every state: the signal is blocked in all Python threads and the bell polls a
+``signalfd``. A handler and the wake-up descriptor stay as a net for threads that C code made
+before ``start()``: those cannot be masked from here. The rule only this module keeps: a
+signal that somebody took over later is theirs, and is forwarded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Literal
+
+from oobdump import linux
+from oobdump.channels.bell import Bell
+
+__all__ = ["Signals"]
+
+_SIGINFO_BYTES = 128
+"""``struct signalfd_siginfo``; its first four bytes are the signal's number (signalfd(2))."""
+
+_ECHO_S = 0.05
+"""Forwarding a signal makes C write its number to the bell once more; that byte is not a new request."""
+
+Owner = Literal["ours", "nobody", "other"]
+
+
+@dataclass(eq=False)
+class _Line:
+    """One request signal: what was there before us, and what is under way."""
+
+    signum: int
+    ask: Callable[[], None]
+    previous: Any
+    action: bytes
+    was_blocked: bool
+    echo_until: float = 0.0
+    forwarded: deque[bool] = field(default_factory=deque)
+
+
+class Signals:
+    """The signal channel. ``arm`` and ``disarm`` belong to the main thread; the rest is the bell's."""
+
+    def __init__(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
+        self._bell = bell
+        self._asks = dict(asks)
+        self._lines: dict[int, _Line] = {}
+        self._descriptor = -1
+        self._handler: Callable[[int, FrameType | None], None] = self._on_python_signal
+        self._python_handler_address = 0
+        self.problems: list[str] = []
+        self.wakeup = False
+
+    @property
+    def armed(self) -> list[int]:
+        """The signals that are answered."""
+        return sorted(self._lines)
+
+    def arm(self) -> None:
+        """Takes the signals. Where that cannot be, ``problems`` says why, and nothing is half done."""
+        try:
+            self._take_wakeup()
+        except ValueError as error:
+            self.problems.append(f"signals are off: {error}; call oobdump.start() in the main thread, or drop request files")
+            return
+        for signum, ask in self._asks.items():
+            self._take(signum, ask)
+        self._open()
+
+    def rearm_after_fork(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
+        """In a forked child: the same signals, another bell. The parent's FIFO is not touched again."""
+        old, self._bell = self._bell.descriptor, bell
+        for signum, line in self._lines.items():
+            line.ask = asks[signum]
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        current = signal.set_wakeup_fd(-1)
+        if current not in (old, -1):
+            signal.set_wakeup_fd(current)
+        elif self.wakeup:
+            signal.set_wakeup_fd(bell.descriptor, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.armed)
+        self._open()
+
+    def disarm(self) -> None:
+        """Gives back what ``arm`` found: handlers (C ones too), wake-up descriptor, mask. Then the caller may close the bell."""
+        if self.wakeup:
+            current = signal.set_wakeup_fd(-1)
+            if current not in (self._bell.descriptor, -1):
+                signal.set_wakeup_fd(current)
+        for line in self._lines.values():
+            self._give_back(line)
+        if self._descriptor >= 0:
+            self._read_pending()
+            os.close(self._descriptor)
+            self._descriptor = -1
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [n for n, line in self._lines.items() if not line.was_blocked])
+        self._lines = {}
+
+    def ignore(self) -> None:
+        """At exit: from here to the end of the process a request signal must kill nobody."""
+        for line in self._lines.values():
+            if self._owner(line) == "ours":
+                signal.signal(line.signum, signal.SIG_IGN)
+
+    def describe(self) -> dict[str, object]:
+        """What the roster says of this channel."""
+        return {
+            "armed": [signal_name(signum) for signum in self.armed],
+            "through": "signalfd" if self._descriptor >= 0 else "wake-up descriptor" if self.wakeup else "handler",
+        }
+
+    def heard(self, signum: int) -> None:
+        """A signal's number came through the FIFO: some C thread took it, or our Python handler wrote it."""
+        line = self._lines.get(signum)
+        if line is None:
+            return  # the wake-up descriptor gets every signal that Python handles
+        if time.monotonic() < line.echo_until:
+            line.echo_until = 0.0
+        elif self._owner(line) != "other":
+            line.ask()
+
+    def _take_wakeup(self) -> None:
+        current = signal.set_wakeup_fd(self._bell.descriptor, warn_on_full_buffer=False)
+        self.wakeup = current == -1
+        if not self.wakeup:
+            signal.set_wakeup_fd(current)
+
+    def _take(self, signum: int, ask: Callable[[], None]) -> None:
+        action = linux.sigaction_get(signum) if linux.AVAILABLE else b""
+        blocked = signum in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        if linux.AVAILABLE:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
+        previous = signal.signal(signum, self._handler)
+        signal.siginterrupt(signum, False)
+        self._lines[signum] = _Line(signum, ask, previous, action, blocked)
+        if linux.AVAILABLE:
+            self._python_handler_address = linux.sigaction_handler(signum)
+
+    def _open(self) -> None:
+        if linux.AVAILABLE and self._lines:
+            self._descriptor = linux.signalfd(self._lines)
+            self._bell.listen(self._descriptor, self._on_signalfd)
+
+    def _on_signalfd(self, data: bytes) -> None:
+        for offset in range(0, len(data), _SIGINFO_BYTES):
+            line = self._lines.get(int.from_bytes(data[offset : offset + 4], sys.byteorder))
+            if line is not None:
+                self._on_line(line)
+
+    def _on_line(self, line: _Line) -> None:
+        owner = self._owner(line)
+        if owner != "other":
+            line.ask()
+        if owner == "other" or (owner == "ours" and self._has_previous(line)):
+            self._forward(line)
+
+    def _forward(self, line: _Line) -> None:
+        """Raises the signal once more, where it is not blocked: C and Python handlers run as they would have."""
+        line.forwarded.append(True)
+        line.echo_until = time.monotonic() + _ECHO_S
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [line.signum])
+        try:
+            signal.raise_signal(line.signum)
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [line.signum])
+
+    def _on_python_signal(self, signum: int, frame: FrameType | None) -> None:
+        """In the main thread: passes the signal on to whoever had it before us; asks only if nobody else could."""
+        line = self._lines.get(signum)
+        if line is None:
+            return
+        if line.forwarded:
+            line.forwarded.popleft()
+        elif not self._wakeup_is_ours():
+            self._bell.write(signum)
+        if callable(line.previous):
+            line.previous(signum, frame)
+        elif self._c_handler(line) and linux.AVAILABLE:
+            self._call_c_handler(line)
+
+    def _wakeup_is_ours(self) -> bool:
+        current = signal.set_wakeup_fd(self._bell.descriptor, warn_on_full_buffer=False)
+        if current == self._bell.descriptor:
+            return True
+        signal.set_wakeup_fd(current)
+        return False
+
+    def _has_previous(self, line: _Line) -> bool:
+        return callable(line.previous) or self._c_handler(line)
+
+    def _c_handler(self, line: _Line) -> bool:
+        """Whether C code (``faulthandler.register``, a library) had the signal before us."""
+        address = int.from_bytes(line.action[:8], sys.byteorder)
+        return address not in (0, 1, self._python_handler_address)
+
+    def _call_c_handler(self, line: _Line) -> None:
+        """Lends the signal to the C handler that was there before us, for one call in this thread."""
+        ours = linux.sigaction_get(line.signum)
+        linux.sigaction_set(line.signum, line.action)
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, [line.signum])
+        try:
+            signal.raise_signal(line.signum)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            linux.sigaction_set(line.signum, ours)
+
+    def _owner(self, line: _Line) -> Owner:
+        """Whose the signal is now: a handler installed after ours means somebody took it over."""
+        handler = signal.getsignal(line.signum)
+        address = linux.sigaction_handler(line.signum) if linux.AVAILABLE else self._python_handler_address
+        if handler is self._handler and address == self._python_handler_address:
+            return "ours"
+        return "nobody" if handler in (signal.SIG_DFL, signal.SIG_IGN) and address in (0, 1) else "other"
+
+    def _give_back(self, line: _Line) -> None:
+        if self._owner(line) != "ours":
+            return  # whoever took it over keeps it
+        signal.signal(line.signum, signal.SIG_DFL if line.previous is None else line.previous)
+        if linux.AVAILABLE:
+            linux.sigaction_set(line.signum, line.action)
+
+    def _read_pending(self) -> None:
+        """What is pending now was meant for us: unblocked, it would meet the default action, which kills."""
+        try:
+            while os.read(self._descriptor, _SIGINFO_BYTES * 64):
+                pass
+        except OSError:
+            pass
+
+
+def signal_name(signum: int) -> str:
+    """``SIGUSR1``; real-time signals as ``SIGRTMIN+3``."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"SIGRTMIN+{signum - signal.SIGRTMIN}"

@@ -1,0 +1,251 @@
+"""Asking from outside: drop, accept, ring, wait, collect. Needs no worker's help and no socket.
+
+In: a job's directory and a request. Out: one ``Outcome`` for every worker that was asked,
+whatever became of it; a worker that did not answer is said, with what this machine can see
+of it. The rule only this module keeps: nobody is waited for who cannot answer any more, and
+waiting for one rank never hides what the others said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from oobdump.channels.request_file import ring_workers
+from oobdump.errors import RequestError, StoreError
+from oobdump.identity import Machine, parse_name
+from oobdump.inbox import Inbox
+from oobdump.request import AcceptedRequest, Request
+from oobdump.response import Status
+from oobdump.store import atomic, reader, roster
+from oobdump.store.layout import Layout, request_id
+from oobdump.store.writer import PartRecord
+from oobdump.wire import request_to_bytes
+
+__all__ = ["GRACE_S", "Client", "Outcome", "find_job", "jobs"]
+
+GRACE_S = 5.0
+"""A worker that has not claimed a request by then is not going to by itself: one that polls looks every second."""
+
+MARGIN_S = 3.0
+"""Beyond a request's own deadlines: for writing, and for clocks of another node."""
+
+_FIRST_POLL_S, _LAST_POLL_S = 0.005, 0.2
+_counter = itertools.count(1)
+
+_STATES = {"T": "stopped", "t": "traced", "D": "uninterruptible", "Z": "exited", "X": "exited"}
+"""``State`` of ``/proc/<pid>/status`` by the words of an outcome (proc(5))."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request at one worker.
+
+    ``state`` and ``why`` say what is known of a worker that did not answer; ``seconds`` is from
+    acceptance to commit; ``dump`` is None unless something is on disk.
+    """
+
+    worker: str
+    rank: int | None
+    host: str
+    pid: int
+    role: str
+    status: Status
+    answered_by: str | None = None
+    state: str | None = None
+    seconds: float | None = None
+    why: str = ""
+    dump: reader.Dump | None = None
+
+    @property
+    def parts(self) -> tuple[PartRecord, ...]:
+        """The parts that were committed."""
+        return self.dump.parts if self.dump is not None else ()
+
+
+@dataclass(frozen=True)
+class Client:
+    """Asks the workers of one job. No state of its own: any number may run at once."""
+
+    layout: Layout
+
+    def workers(self) -> tuple[list[roster.Entry], list[str]]:
+        """Everybody in the roster; those of this machine that are gone are noted as ended."""
+        entries, problems = roster.read(self.layout)
+        return [self._noted(entry) for entry in entries], problems
+
+    def ask(self, request: Request) -> AcceptedRequest:
+        """Drops the request, accepts it and rings. Raises ``RequestError`` with the reason if it is rejected."""
+        layout = self.layout
+        atomic.make_tree(layout.root, layout.job_dir, layout.roster, layout.inbox, layout.dumps)
+        name, wanted = self._drop(request)
+        look = Inbox(layout, f"client.{Machine.here().host}.{os.getpid()}").look(whole=(name,))
+        accepted = next((found for found in look.accepted if found.id == wanted), None)
+        if accepted is None:
+            accepted = self._accepted_elsewhere(name, wanted)
+        ring_workers(layout, set(accepted.asked))
+        return accepted
+
+    def wait(
+        self, accepted: AcceptedRequest, progress: Callable[[list[Outcome]], None] = lambda outcomes: None
+    ) -> list[Outcome]:
+        """Waits until every asked worker is settled; ``progress`` is called whenever something changed."""
+        began, pause = time.monotonic(), _FIRST_POLL_S
+        settled: dict[str, Outcome] = {}
+        while True:
+            before = len(settled)
+            waited = time.monotonic() - began
+            for worker in accepted.asked:
+                if worker not in settled and (outcome := self._settled(accepted, worker, waited)) is not None:
+                    settled[worker] = outcome
+            if len(settled) > before:
+                progress([settled[worker] for worker in accepted.asked if worker in settled])
+            if len(settled) == len(accepted.asked):
+                return [settled[worker] for worker in accepted.asked]
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LAST_POLL_S)
+
+    def outcomes(self, accepted: AcceptedRequest) -> list[Outcome]:
+        """What is known now of every asked worker, without waiting."""
+        return [self._outcome(accepted, worker) for worker in accepted.asked]
+
+    def newest(self) -> AcceptedRequest | None:
+        """The request that was accepted last, None if there is none."""
+        for name in reversed(reader.request_ids(self.layout)):
+            if (found := reader.open_request(self.layout, name)) is not None:
+                return found
+        return None
+
+    def _drop(self, request: Request) -> tuple[str, str]:
+        """Puts the file into the inbox by one rename; its name and the id that all acceptors will give it."""
+        name = f"client-{os.getpid()}-{time.time_ns()}-{next(_counter)}.json"
+        path = f"{self.layout.inbox}/{name}"
+        atomic.replace(f"{path}.tmp", (request_to_bytes(request),))
+        found = os.stat(f"{path}.tmp")
+        os.rename(f"{path}.tmp", path)
+        return name, request.id or request_id(name, found.st_ino, found.st_mtime_ns)
+
+    def _accepted_elsewhere(self, name: str, wanted: str) -> AcceptedRequest:
+        """Somebody else was faster: the answer is on disk, one way or the other."""
+        for _ in range(200):
+            reason = _rejection(self.layout, name)
+            if reason:
+                raise RequestError(reason)
+            found = reader.open_request(self.layout, wanted)
+            if found is not None and (found.source.get("name") in (name, None)):
+                return found
+            time.sleep(0.01)
+        raise StoreError(f"{self.layout.inbox}/{name} was neither accepted nor rejected: is {self.layout.dumps} writable?")
+
+    def _noted(self, entry: roster.Entry) -> roster.Entry:
+        if entry.alive() is False and entry.ended is None:
+            try:
+                return roster.note_end(self.layout, entry, at=time.time(), by="client", how="found gone")
+            except OSError:
+                return entry
+        return entry
+
+    def _settled(self, accepted: AcceptedRequest, worker: str, waited: float) -> Outcome | None:
+        """The outcome of a worker that need not be waited for any longer."""
+        request = accepted.request
+        patience = request.timeout_s * len(request.calls) + MARGIN_S
+        if not reader.has_manifest(self.layout, accepted.id, worker) and waited <= patience:
+            entry = self._entry(worker)
+            if entry is None or entry.alive() is not False:
+                claimed = os.path.exists(f"{self.layout.dump(accepted.id, worker)}/claim.json")
+                if claimed or waited <= min(GRACE_S, patience):
+                    return None
+        return self._outcome(accepted, worker)
+
+    def _outcome(self, accepted: AcceptedRequest, worker: str) -> Outcome:
+        base = self._base(worker)
+        dump = reader.read_dump(self.layout, accepted.id, worker)
+        if dump.found == "committed":
+            return replace(
+                base,
+                status=dump.status or "error",
+                answered_by=dump.answered_by,
+                state=dump.state,
+                seconds=None if dump.committed_at is None else round(max(0.0, dump.committed_at - accepted.accepted_at), 6),
+                role=str(dump.identity.get("role", base.role)),
+                dump=dump,
+            )
+        state, why = _seen_from_outside(self._entry(worker))
+        return replace(base, state=state, why=f"{dump.why}; {why}", dump=dump if dump.found == "partial" else None)
+
+    def _base(self, worker: str) -> Outcome:
+        rank, host, pid = parse_name(worker) or (None, "", 0)
+        entry = self._entry(worker)
+        role = entry.identity.role if entry is not None else "rank" if rank is not None else "other"
+        return Outcome(worker, rank, host, pid, role, "no_answer")
+
+    def _entry(self, worker: str) -> roster.Entry | None:
+        try:
+            return roster.read_entry(self.layout, worker)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def jobs(root: str) -> Iterator[Layout]:
+    """The jobs that have a directory under a root, by name. Raises ``ForeignDirectory`` for a root not to be used."""
+    if not os.path.isdir(root):
+        return
+    for name in sorted(os.listdir(root)):
+        if not name.startswith(".") and os.path.isdir(f"{root}/{name}/roster"):
+            yield Layout(root, name)
+
+
+def find_job(root: str, job: str | None) -> Layout:
+    """The job that is meant: the one named, the only one, or the only one with running workers.
+
+    Raises ``StoreError`` that lists the jobs if it cannot be told.
+    """
+    if job is not None:
+        layout = Layout(root, job)
+        if os.path.isdir(layout.job_dir):
+            return layout
+        raise StoreError(f"{layout.job_dir} does not exist: is the job named otherwise, or its root elsewhere (--dir)?")
+    found = list(jobs(root))
+    if not found:
+        raise StoreError(f"no job has been here: {root} holds none; give --dir, or set OOBDUMP_DIR as the workers have it")
+    if len(found) > 1:
+        running = [layout for layout in found if any(entry.alive() is not False for entry in roster.read(layout)[0])]
+        if len(running) != 1:
+            names = ", ".join(layout.job for layout in running or found)
+            raise StoreError(f"{len(running) or len(found)} jobs are in {root}: give --job, one of {names}")
+        found = running
+    return found[0]
+
+
+def _rejection(layout: Layout, name: str) -> str:
+    try:
+        document = json.loads(atomic.read_bounded(f"{layout.rejected}/{name}.error.json", 2**20))
+        return str(document["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _seen_from_outside(entry: roster.Entry | None) -> tuple[str, str]:
+    """What this machine can see of a worker that did not answer."""
+    if entry is None:
+        return "unreachable", "it is not in the roster"
+    alive = entry.alive()
+    if alive is None:
+        return "unreachable", f"it runs on {entry.identity.host}, which cannot be seen from here"
+    if not alive:
+        return "exited", "its process is gone"
+    letter = _state_letter(entry.identity.pid)
+    state = _STATES.get(letter, "unreachable")
+    return state, f"its process is there (state {letter or 'unknown'}) and does not answer"
+
+
+def _state_letter(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode("ascii")
+    except (OSError, IndexError, UnicodeDecodeError):
+        return ""

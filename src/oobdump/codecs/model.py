@@ -1,0 +1,314 @@
+"""The tagged value model: any object as a tree of the few values that a format has words for.
+
+In: any object and a ``Form`` (what the format can hold as it is). Out: ``Walked``: a tree of
+plain values in which everything else is ``{"$oobdump": kind, "v": body}``, and how much of it is
+placeholders or cut. ``read_map`` is the way back. A dict that looks like a tag is itself tagged.
+``is_plain`` says, at C speed, that a value needs no walk: exact types only, within the budgets,
+no cycle. It comes before every encoder written in C, as those call ``items()`` and ``__iter__`` of
+subclasses, write tuples as lists and keys as strings without a word, expand what is shared for
+as long as it takes, and overflow the C stack of a thread that has a small one.
+Only this module knows the budgets and where they end.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from oobdump.codecs import peek
+from oobdump.codecs.kinds import open_value, revive
+from oobdump.codecs.marked import MARKED_KINDS, Tag, body_of, mark
+from oobdump.errors import CodecError
+
+__all__ = [
+    "BODY",
+    "MARK",
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "Encoded",
+    "Form",
+    "Walked",
+    "always",
+    "any_keys",
+    "encode_with",
+    "in_64_bits",
+    "is_plain",
+    "is_unicode",
+    "read_map",
+    "text_keys",
+    "walk",
+]
+
+MARK = "$oobdump"
+"""The key that makes a map a tag."""
+
+BODY = "v"
+"""The only other key of a tag."""
+
+MAX_DEPTH = 160
+"""Levels of containers. A level is at most three of a document's (tag, mark, fields): 480, below the
+511 of msgpack's packer, and half of the 1,000 at which another reader's recursion ends."""
+
+MAX_ITEMS = 1_000_000
+"""Items of all containers of one value: about a second of walking, 30 times the stacks of 200 threads."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one format can hold as it is.
+
+    ``leaves`` maps ``id(type)`` to a test of a value of exactly that type; ``keys`` are the ids
+    of types whose values can be keys of a map; ``tag`` makes an empty tag of a kind;
+    ``plain`` are ids of types, beside the five that every format has, that need no walk;
+    ``keys_fit`` says of exact dicts, at C speed, whether their keys need none.
+    """
+
+    leaves: Mapping[int, Callable[[Any], bool]]
+    keys: frozenset[int]
+    plain: frozenset[int]
+    keys_fit: Callable[[list[dict[Any, Any]]], bool]
+    tag: Callable[[str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A tree that the format can hold; how many placeholders it has, and how many cuts."""
+
+    tree: Any
+    unknown: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A document; how many placeholders it has, and how many marks of a cut."""
+
+    data: bytes
+    unknown: int = 0
+    cut: int = 0
+
+
+def always(_: object) -> bool:
+    """For a type of which a format holds every value."""
+    return True
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold the text: no lone surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def in_64_bits(number: int) -> bool:
+    """Whether the number is one that msgpack and careful JSON readers hold."""
+    return -(2**63) <= number < 2**64
+
+
+def any_keys(_: list[dict[Any, Any]]) -> bool:
+    """For a format whose maps take keys of each type that needs no walk."""
+    return True
+
+
+def text_keys(dicts: list[dict[Any, Any]]) -> bool:
+    """Whether all keys are strings, at C speed: ``join`` takes nothing else (subclasses: see ``is_plain``)."""
+    try:
+        "".join(chain.from_iterable(dicts))
+    except TypeError:
+        return False
+    return True
+
+
+def is_plain(value: object, form: Form) -> bool:
+    """Whether a C encoder can be given the value as it is. Looks at a whole level at a time.
+
+    May raise ``RuntimeError`` if the value changes meanwhile: then it is not plain either.
+    """
+    level, items = [value], 1
+    for _ in range(MAX_DEPTH + 1):
+        dicts, lists, odd = _sort(level)
+        if odd and not form.plain.issuperset(map(id, map(type, odd))):
+            return False
+        items += 2 * sum(map(len, dicts)) + sum(map(len, lists))
+        if items > MAX_ITEMS or not form.keys_fit(dicts):
+            return False
+        if not dicts and not lists:
+            return True
+        level = gc.get_referents(*dicts, *lists)  # their keys and values: a C loop that calls nobody
+    return False
+
+
+def _sort(level: list[Any]) -> tuple[list[dict[Any, Any]], list[list[Any]], list[Any]]:
+    """The dicts, the lists and whatever is neither one of these nor of the five plain types."""
+    # `is`, one by one: a set of types would hash them, and comparing could run a metaclass.
+    rest = [v for v in level if (t := type(v)) is not str and t is not int and t is not float and t is not bool and v is not None]
+    dicts = [v for v in rest if type(v) is dict]
+    lists = [v for v in rest if type(v) is list]
+    odd = [v for v in rest if type(v) is not dict and type(v) is not list] if len(rest) > len(dicts) + len(lists) else []
+    return dicts, lists, odd
+
+
+class _Frame:
+    """A container that is being walked: what is left of it, and where its form hangs."""
+
+    __slots__ = ("omitted", "out", "parent", "slot", "source", "todo")
+
+    def __init__(self, source: object, todo: Iterator[tuple[Any, Any]], out: Any, parent: Any, slot: Any) -> None:
+        self.source = source  # keeps it alive: while it is walked its id is on the path
+        self.todo = todo
+        self.out = out
+        self.parent = parent
+        self.slot = slot
+        self.omitted = 0
+
+
+class _Walk:
+    """One walk, depth first and without recursion. Forms are made from the top and filled in."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.unknown = self.cut = 0
+        self._room = MAX_ITEMS
+        self._frames: list[_Frame] = []
+        self._path: set[int] = set()
+
+    def run(self, value: object) -> Any:
+        root: list[Any] = [None]
+        self._place(root, 0, value, value)
+        while self._frames:
+            frame = self._frames[-1]
+            if self._fill(frame):
+                self._leave(frame)
+        return root[0]
+
+    def _fill(self, frame: _Frame) -> bool:
+        """Goes on with a container, until one inside it was entered; whether it is done."""
+        out, leaves, depth = frame.out, self.form.leaves, len(self._frames)
+        for slot, child in frame.todo:
+            fits = leaves.get(id(type(child)))
+            if fits is not None and fits(child):
+                out[slot] = child
+            else:
+                self._open(out, slot, child, child)
+                if len(self._frames) > depth:
+                    return False
+        return True
+
+    def _leave(self, frame: _Frame) -> None:
+        self._frames.pop()
+        self._path.discard(id(frame.source))
+        if frame.omitted:
+            self._cut(frame.parent, frame.slot, frame.source, "items", frame.omitted, frame.parent[frame.slot])
+
+    def _place(self, out: Any, slot: Any, value: Any, source: object) -> None:
+        fits = self.form.leaves.get(id(type(value)))
+        if fits is not None and fits(value):
+            out[slot] = value
+        else:
+            self._open(out, slot, value, source)
+
+    def _open(self, out: Any, slot: Any, value: Any, source: object) -> None:
+        """Puts the form of what is no leaf at ``out[slot]``; ``source`` is the user's object it tells of."""
+        try:
+            if type(value) is list or (type(value) is dict and self._keys_fit(value)):
+                self._enter(out, slot, value, source, (out, slot))
+            else:
+                self._tag(out, slot, open_value(value), source)
+        except RuntimeError:  # a dict that never holds still
+            self._cut(out, slot, source, "it changed while it was read", 0)
+
+    def _keys_fit(self, value: dict[Any, Any]) -> bool:
+        """Whether the format can hold these keys, and nobody takes the map for a tag."""
+        keys, leaves = self.form.keys, self.form.leaves
+        for key in list(value):
+            if id(type(key)) not in keys or not leaves[id(type(key))](key) or (type(key) is str and key == MARK):
+                return False
+        return True
+
+    def _tag(self, out: Any, slot: Any, tag: Tag, source: object) -> None:
+        holder = out[slot] = self.form.tag(tag.kind)
+        if tag.kind in MARKED_KINDS:
+            self.unknown += tag.kind == "object"
+            body = holder[BODY] = dict(tag.body)  # type: ignore[call-overload]
+            for name, field in list(body.items()):
+                self._place(body, name, field, source)
+        elif type(tag.body) is list:
+            self._enter(holder, BODY, tag.body, source, (out, slot))
+        else:
+            self._place(holder, BODY, tag.body, source)
+
+    def _enter(self, out: Any, slot: Any, value: Any, source: object, whole: tuple[Any, Any]) -> None:
+        """Begins a list or dict at ``out[slot]``; a cut of it is said at ``whole``, outside its tag."""
+        if id(source) in self._path:
+            return self._cut(*whole, source, "cycle", len(value))
+        if len(self._frames) >= MAX_DEPTH:
+            return self._cut(*whole, source, "depth", len(value))
+        taken = self._take(value)
+        form: Any = [None] * len(taken) if type(value) is list else {}
+        out[slot] = form
+        frame = _Frame(source, iter(taken), form, *whole)
+        frame.omitted = max(0, len(value) - len(taken))
+        self._frames.append(frame)
+        self._path.add(id(source))
+        return None
+
+    def _take(self, value: Any) -> list[tuple[Any, Any]]:
+        """Slots and items, as many as there is room for. A copy: threads may change the container."""
+        room = self._room - self._room % 2  # a tagged dict is keys and values in turn
+        taken = list(islice(enumerate(value), room)) if type(value) is list else peek.items_of(value, room)
+        self._room -= len(taken)
+        return taken
+
+    def _cut(self, out: Any, slot: Any, source: object, why: str, omitted: int, partial: Any = None) -> None:
+        """A mark of what was left out. Its fields are plain in each format, and ``partial`` has been walked."""
+        self.cut += 1
+        holder = out[slot] = self.form.tag("cut")
+        holder[BODY] = body_of(mark(source, "cut", partial, why, omitted))
+
+
+def walk(value: object, form: Form) -> Walked:
+    """Any object as a tree that the format can hold. Calls no method of a foreign type."""
+    walker = _Walk(form)
+    tree = walker.run(value)
+    return Walked(tree, walker.unknown, walker.cut)
+
+
+def read_map(pairs: list[tuple[Any, Any]]) -> Any:
+    """A map as it was read: a tag becomes its value. Raises ``CodecError`` for a key that comes twice."""
+    try:
+        found = dict(pairs)
+    except TypeError as error:
+        raise CodecError(f"a key of a map cannot be one ({error}): the document was not written by oobdump") from None
+    if len(found) != len(pairs):
+        raise CodecError("a key comes twice in one map: two readers would read two values")
+    if MARK not in found:
+        return found
+    if len(found) != 2 or BODY not in found:
+        raise CodecError(f"a map with the key {MARK} has other keys than {BODY}: it is no tag, and no data of ours")
+    return revive(found[MARK], found[BODY])
+
+
+def encode_with(
+    value: object, form: Form, direct: Callable[[object], Encoded | None], write: Callable[[Any], bytes]
+) -> Encoded:
+    """The document of any object: directly where ``direct`` can, else through a walk. Never raises."""
+    try:
+        found = direct(value)
+        if found is not None:
+            return found
+    except Exception:  # noqa: BLE001, S110 - lone surrogates, NaN, a dict that changed: the walk knows
+        pass
+    try:
+        walked = walk(value, form)
+        return Encoded(write(walked.tree), walked.unknown, walked.cut)
+    except Exception as error:  # noqa: BLE001 - out of memory, most likely
+        why = f"the value could not be encoded: {peek.type_name(type(error))}"
+        last = walk(mark(value, "cut", why=why), form)
+        return Encoded(write(last.tree), cut=1)

@@ -1,0 +1,162 @@
+"""Where every Python thread stands, as data: names, frames and, if asked, local variables.
+
+In: the interpreter's frames. Out: plain data, schema version 1, main thread first, frames
+outermost first. The rules this module keeps: frames are let go of before anything is formatted,
+because whoever holds one may become the last owner of its locals and run their ``__del__``; and
+threads are named from a copy of ``threading``'s table, for ``threading.enumerate()`` takes a lock.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+from oobdump.handlers.plain import dict_of, literal, text
+from oobdump.handlers.redaction import REDACTED, is_secret_name, redact
+from oobdump.identity import now_iso
+from oobdump.threads import thread_names
+
+__all__ = ["python_threads", "stacks", "walk"]
+
+_SCHEMA_VERSION = 1
+
+_INNERMOST_FRAMES = 900
+_OUTERMOST_FRAMES = 100
+"""Together the interpreter's own recursion limit: only runaway recursion is longer, and repeats itself."""
+
+_MAX_LOCALS = 100
+"""Per frame; a module's frame has all its globals."""
+
+_FUNCTION_LOCALS = (lambda: type(sys._getframe().f_locals))()  # noqa: SLF001 - the type has no public name
+"""dict up to Python 3.12, a proxy since 3.13; any other mapping is a user's and is not touched."""
+
+
+class Place(NamedTuple):
+    """One frame, without the frame."""
+
+    code: CodeType
+    line: int | None
+    variables: dict[str, str] | None = None
+
+
+class Stack(NamedTuple):
+    """One thread's places, outermost first, of which ``omitted`` after the first 100 are left out."""
+
+    places: list[Place]
+    omitted: int
+
+
+def stacks(*, locals: bool = False, ours: bool = True) -> dict[str, Any]:  # noqa: A002 - the parameter's public name
+    """Where every thread stands: name, native id, frames; local variables only when asked."""
+    taken_at = now_iso()
+    found = _all_stacks(variables=locals)
+    known, main = python_threads(), threading.main_thread().ident
+    order = {ident: place for place, ident in enumerate(known)}
+    idents = sorted(found, key=lambda ident: (ident != main, order.get(ident, len(order)), ident))
+    render = _Renderer()
+    return {
+        "schema_version": _SCHEMA_VERSION,
+        "pid": os.getpid(),
+        "taken_at": taken_at,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "threads": [
+            _thread_entry(ident, ident == main, known.get(ident, {})) | render.stack(found[ident])
+            for ident in idents
+            if ours or ident not in thread_names
+        ],
+    }
+
+
+def python_threads() -> dict[int, Mapping[str, Any]]:
+    """The attributes of every ``threading.Thread`` by ident, in order of creation; takes no lock."""
+    active = threading._active.copy()  # type: ignore[attr-defined]  # noqa: SLF001 - enumerate() takes a lock
+    return {ident: dict_of(thread) for ident, thread in active.items()}
+
+
+def walk(frame: FrameType | None, *, variables: bool = False) -> Stack:
+    """The places of a stack, outermost first; the middle of a very long one is left out."""
+    inner: list[Place] = []
+    while frame is not None and len(inner) < _INNERMOST_FRAMES:
+        inner.append(Place(frame.f_code, frame.f_lineno, _variables(frame) if variables else None))
+        frame = frame.f_back
+    outer: deque[FrameType] = deque(maxlen=_OUTERMOST_FRAMES)
+    beyond = 0
+    while frame is not None:
+        outer.append(frame)
+        beyond += 1
+        frame = frame.f_back
+    places = [Place(each.f_code, each.f_lineno, _variables(each) if variables else None) for each in outer]
+    inner += places
+    inner.reverse()
+    return Stack(inner, beyond - len(places))
+
+
+def _all_stacks(*, variables: bool) -> dict[int, Stack]:
+    frames = sys._current_frames()  # noqa: SLF001 - the only way to see another thread
+    return {ident: walk(frames.pop(ident), variables=variables and ident not in thread_names) for ident in list(frames)}
+
+
+def _thread_entry(ident: int, main: bool, facts: Mapping[str, Any]) -> dict[str, Any]:  # noqa: FBT001 - a fact, no mode
+    name, native, daemon = thread_names.get(ident, facts.get("_name")), facts.get("_native_id"), facts.get("_daemonic")
+    if ident == _thread.get_ident():
+        native = _thread.get_native_id()
+    return {
+        "name": text(name) if isinstance(name, str) else None,
+        "ident": ident,
+        "native_id": native if type(native) is int else None,
+        "daemon": daemon if type(daemon) is bool else None,
+        "main": main,
+        "ours": ident in thread_names,
+    }
+
+
+class _Renderer:
+    """Places as plain data; the names of each code object are made once."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, str]] = {}
+
+    def stack(self, stack: Stack) -> dict[str, Any]:
+        """The frames of one thread, and how many are missing."""
+        entry: dict[str, Any] = {"frames": [*map(self.frame, stack.places)], "omitted_frames": stack.omitted}
+        if stack.omitted:
+            entry["omitted_after"] = _OUTERMOST_FRAMES
+        return entry
+
+    def frame(self, place: Place) -> dict[str, Any]:
+        """One frame. The line is 0 where the interpreter has none."""
+        code, line, variables = place
+        names = self._names.get(id(code))
+        if names is None:
+            names = self._names[id(code)] = (text(code.co_filename), text(_function_name(code)))
+        entry: dict[str, Any] = {"file": names[0], "line": line or 0, "function": names[1]}
+        if variables is not None:
+            entry["locals"] = variables
+        return entry
+
+
+def _function_name(code: CodeType) -> str:
+    name: str = getattr(code, "co_qualname", code.co_name)  # since Python 3.11
+    return name
+
+
+def _variables(frame: FrameType) -> dict[str, str]:
+    """The frame's locals, described; of the user's objects only the types."""
+    found = frame.f_locals
+    if type(found) is not dict and type(found) is not _FUNCTION_LOCALS:
+        return {}
+    entries = [(name, value) for name, value in dict(found).items() if isinstance(name, str)]
+    return {text(name): _described(name, value) for name, value in entries[:_MAX_LOCALS]}
+
+
+def _described(name: str, value: object) -> str:
+    if is_secret_name(name) and type(value) in (str, bytes):
+        return REDACTED
+    shown = literal(value)
+    return redact(shown) if type(value) is str else shown

@@ -1,0 +1,299 @@
+"""Accepting request files: a pure decision and a small apply.
+
+In: the inbox directory and the roster. Out: ``AcceptedRequest`` values, each published once
+whoever accepts (a worker, a sentinel, a client), and rejected files with their reasons. The
+rule only this module keeps: a file leaves the inbox only after ``request.json`` stands, or
+for ``rejected/`` with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from oobdump.errors import DamagedDump, RequestError, UnreadableRequest
+from oobdump.identity import iso
+from oobdump.request import AcceptedRequest, Request
+from oobdump.store import atomic, reader, roster
+from oobdump.store.layout import Layout, request_id
+from oobdump.targets import Candidate, select
+from oobdump.wire import MAX_REQUEST_BYTES, accepted_to_bytes, read_request, request_for_handler
+
+__all__ = ["HALF_WRITTEN_S", "SETTLED_S", "Accept", "Decision", "Ignore", "Inbox", "Look", "Reject", "Seen", "Wait", "decide"]
+
+HALF_WRITTEN_S = 2.0
+"""A file that is no whole document and has not changed for this long is not in the writing any more."""
+
+SETTLED_S = 0.010
+"""`touch` and `cp -p` set a file's times after making it, and so change its id: only a file whose ctime is
+older than this (twice the coarsest tick of a file system's clock) is accepted."""
+
+MAX_FILES_A_LOOK = 64
+"""A look is one bounded piece of work, so that whoever watches it can tell slow from stuck."""
+
+_ENCODINGS = {".json": "json", ".msgpack": "msgpack"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look at a file found. ``data`` is None where it could not be read, ``problem`` says why."""
+
+    name: str
+    inode: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    uid: int = 0
+    data: bytes | None = None
+    problem: str = ""
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Changes whenever the file does."""
+        return (self.inode, self.mtime_ns, self.ctime_ns)
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The file is a request."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The file may still be in the writing: look again after ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reject:
+    """The file is no request, and will not become one."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """The file is none of our business yet."""
+
+
+Decision = Accept | Wait | Reject | Ignore
+
+
+def ignored(name: str) -> bool:
+    """Names that are nobody's until they are renamed."""
+    return name.startswith(".") or name.endswith(".tmp")
+
+
+def decide(seen: Seen, age_s: float, unchanged_s: float, uid: int, oldest_ns: int | None) -> Decision:
+    """What to do with a file.
+
+    ``age_s`` is the time since its last change as far as clocks agree, ``unchanged_s`` the time for
+    which this acceptor has seen it unchanged; ``uid`` is ours; ``oldest_ns`` is when the oldest live
+    worker registered, by the file system's clock, None if there is none.
+    """
+    if ignored(seen.name):
+        return Ignore()
+    if age_s < SETTLED_S:
+        return Wait(SETTLED_S - age_s)
+    if seen.data is None:
+        return Reject(seen.problem)
+    if seen.uid not in (0, uid):
+        return Reject(f"it belongs to uid {seen.uid}: a request file must belong to us (uid {uid}) or to root")
+    if oldest_ns is None:
+        return Reject("no worker of this job is running: start the job, then drop the file again")
+    if seen.ctime_ns < oldest_ns:
+        return Reject("it is older than every running worker: nobody was there when it was dropped; drop it again")
+    try:
+        return Accept(_parse(seen.name, seen.data))
+    except UnreadableRequest as error:
+        left = HALF_WRITTEN_S - unchanged_s
+        return Wait(left) if left > 0 else Reject(str(error))
+    except RequestError as error:
+        return Reject(str(error))
+
+
+def _parse(name: str, data: bytes) -> Request:
+    stem, suffix = os.path.splitext(name)
+    if suffix in _ENCODINGS:
+        return read_request(data, _ENCODINGS[suffix])
+    if data:
+        raise UnreadableRequest(
+            f"{ascii(name)} has content, but its name does not say what: rename it to {ascii(stem + '.json')} or "
+            f"{ascii(stem + '.msgpack')}; an empty file asks for the handler that it is named after"
+        )
+    return request_for_handler(name)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the inbox did.
+
+    ``again_s`` is when a half-written file wants another look; ``more`` says that files were left for the next.
+    """
+
+    accepted: tuple[AcceptedRequest, ...] = ()
+    rejected: tuple[str, ...] = ()
+    again_s: float | None = None
+    problems: tuple[str, ...] = ()
+    more: bool = False
+
+
+@dataclass
+class Inbox:
+    """Accepts on behalf of ``acceptor`` (a worker's name, ``client`` or ``sentinel`` with host and pid).
+
+    One thread at a time; any number of processes.
+    """
+
+    layout: Layout
+    acceptor: str
+    _first_seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
+
+    def look(self, whole: Collection[str] = ()) -> Look:
+        """Accepts or rejects all that can be decided now. Raises ``OSError`` if the inbox cannot be listed.
+
+        ``whole`` are names that the caller dropped by one rename: they need not settle.
+        """
+        names = sorted(name for name in os.listdir(self.layout.inbox) if not ignored(name))
+        self._first_seen = {name: seen for name, seen in self._first_seen.items() if name in names}
+        if not names:
+            return Look()
+        live = [entry for entry in roster.read(self.layout)[0] if entry.alive() is not False]
+        look = Look(more=len(names) > MAX_FILES_A_LOOK)
+        start = os.getpid() % len(names)  # so that many acceptors do not all begin with the same file
+        for name in (names[start:] + names[:start])[:MAX_FILES_A_LOOK]:
+            look = self._one(look, name, live, settled=name in whole)
+        return look
+
+    def _one(self, look: Look, name: str, live: Sequence[roster.Entry], *, settled: bool) -> Look:
+        try:
+            seen = observe(self.layout.inbox, name)
+            if seen is None:
+                return look
+            oldest = min((entry.registered_ns for entry in live), default=None)
+            unchanged_s = self._unchanged_s(seen)
+            age_s = SETTLED_S if settled else max(unchanged_s, time.time() - seen.ctime_ns / 1e9)
+            decision = decide(seen, age_s, unchanged_s, os.geteuid(), oldest)
+            if isinstance(decision, Accept):
+                return self._accept(look, seen, decision.request, live)
+            if isinstance(decision, Wait):
+                return replace(look, again_s=min(decision.seconds, look.again_s or decision.seconds))
+            if isinstance(decision, Reject):
+                return self._reject(look, seen, decision.reason)
+        except OSError as error:  # a full or read-only disk: another acceptor may do better
+            return replace(look, problems=(*look.problems, f"{name}: {error}"))
+        return look
+
+    def _unchanged_s(self, seen: Seen) -> float:
+        now = time.monotonic()
+        version, since = self._first_seen.get(seen.name, (None, now))
+        if version != seen.version:
+            since = now
+        self._first_seen[seen.name] = (seen.version, since)
+        return now - since
+
+    def _accept(self, look: Look, seen: Seen, request: Request, live: Sequence[roster.Entry]) -> Look:
+        try:
+            asked = select(request.targets, (_candidate(entry) for entry in live))
+        except RequestError as error:
+            return self._reject(look, seen, str(error))
+        accepted = AcceptedRequest(
+            id=request.id or request_id(seen.name, seen.inode, seen.mtime_ns),
+            request=request,
+            asked=asked,
+            accepted_at=time.time(),
+            accepted_by=self.acceptor,
+            source=_source(seen),
+        )
+        standing = publish(self.layout, accepted)
+        if standing is not None and dict(standing.source) != dict(accepted.source):
+            return self._reject(look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file")
+        self._take_away(seen)
+        return replace(look, accepted=(*look.accepted, standing or accepted))
+
+    def _take_away(self, seen: Seen) -> None:
+        """Unlinks the file that was accepted, but not another one that took its name meanwhile.
+
+        If the same file was touched again meanwhile, the answer that is still to come serves that too.
+        """
+        path = f"{self.layout.inbox}/{seen.name}"
+        try:
+            if os.lstat(path).st_ino == seen.inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+    def _reject(self, look: Look, seen: Seen, reason: str) -> Look:
+        if not self._still(seen):
+            return look
+        name = seen.name if not os.path.lexists(f"{self.layout.rejected}/{seen.name}") else f"{seen.name}.{time.time_ns()}"
+        document = {"schema_version": 1, "file": seen.name, "reason": reason, "rejected_at": iso(time.time()), "by": self.acceptor}
+        atomic.private_dir(self.layout.rejected)
+        atomic.replace(f"{self.layout.rejected}/{name}.error.json", (json.dumps(document, indent=1).encode() + b"\n",))
+        try:
+            os.rename(f"{self.layout.inbox}/{seen.name}", f"{self.layout.rejected}/{name}")
+        except FileNotFoundError:
+            return look
+        return replace(look, rejected=(*look.rejected, f"{seen.name}: {reason}"))
+
+    def _still(self, seen: Seen) -> bool:
+        try:
+            found = os.lstat(f"{self.layout.inbox}/{seen.name}")
+        except FileNotFoundError:
+            return False
+        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) == seen.version
+
+
+def publish(layout: Layout, accepted: AcceptedRequest) -> AcceptedRequest | None:
+    """Publishes a request; None if it is ours now, else the one that stands under this id."""
+    atomic.private_dir(layout.request_dir(accepted.id))
+    if atomic.publish(layout.request_json(accepted.id), accepted_to_bytes(accepted)):
+        return None
+    standing = reader.open_request(layout, accepted.id)
+    if standing is None:
+        raise DamagedDump(f"{layout.request_json(accepted.id)} came and went: is somebody removing dumps?")
+    return standing
+
+
+def observe(directory: str, name: str) -> Seen | None:
+    """One careful look at a file of the inbox; None if it vanished: then it was accepted."""
+    path = f"{directory}/{name}"
+    try:
+        found = os.lstat(path)
+        base = Seen(name, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_uid)
+        if not stat.S_ISREG(found.st_mode):
+            return replace(base, problem="it is not a regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        return replace(base, problem=f"it cannot be opened: {error.strerror}")
+    try:
+        return _read(base, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(base: Seen, descriptor: int) -> Seen | None:
+    found = os.fstat(descriptor)
+    if found.st_nlink == 0:
+        return None
+    base = replace(base, inode=found.st_ino, mtime_ns=found.st_mtime_ns, ctime_ns=found.st_ctime_ns, uid=found.st_uid)
+    try:
+        return replace(base, data=atomic.read_descriptor(descriptor, MAX_REQUEST_BYTES))
+    except ValueError as error:
+        return replace(base, problem=str(error))
+
+
+def _candidate(entry: roster.Entry) -> Candidate:
+    return Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role)
+
+
+def _source(seen: Seen) -> dict[str, str | int]:
+    return {"channel": "request_file", "name": seen.name, "inode": seen.inode, "mtime_ns": seen.mtime_ns, "ctime_ns": seen.ctime_ns}

@@ -1,0 +1,83 @@
+"""The few kernel calls that Python's standard library does not have; the only user of ctypes.
+
+In: plain numbers. Out: descriptors and plain values; ``OSError`` where the kernel says no.
+``AVAILABLE`` is False elsewhere than on Linux, and nothing here may then be called.
+Nothing here blocks, and nothing here allocates an object the garbage collector tracks
+beyond what the call itself returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterable
+
+__all__ = ["AVAILABLE", "add_watch", "inotify", "pending_signals", "sigaction_get", "sigaction_handler", "sigaction_set", "signalfd"]
+
+AVAILABLE = sys.platform == "linux"
+
+_libc = ctypes.CDLL(None, use_errno=True) if AVAILABLE else None
+
+_SIGSET_BYTES = 128
+"""``sigset_t`` of glibc and musl: 1,024 bits."""
+
+_SIGACTION_BYTES = 256
+"""More than ``struct sigaction`` of any libc (152 on x86-64): it is kept and given back whole."""
+
+IN_ATTRIB = 0x00000004
+IN_CLOSE_WRITE = 0x00000008
+IN_MOVED_TO = 0x00000080
+IN_CREATE = 0x00000100
+IN_DELETE_SELF = 0x00000400
+IN_MOVE_SELF = 0x00000800
+IN_ONLYDIR = 0x01000000
+
+
+def signalfd(signums: Iterable[int]) -> int:
+    """A non-blocking descriptor that becomes readable while one of ``signums`` is pending and blocked."""
+    mask = (ctypes.c_ubyte * _SIGSET_BYTES)()
+    for signum in signums:
+        mask[(signum - 1) // 8] |= 1 << ((signum - 1) % 8)
+    return _checked(_libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+
+
+def inotify() -> int:
+    """A non-blocking inotify descriptor; ``OSError`` (EMFILE) when the user's instances are used up."""
+    return _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")  # type: ignore[union-attr]
+
+
+def add_watch(descriptor: int, path: str, mask: int) -> int:
+    """Watches a directory; asking again for the same directory changes nothing."""
+    return _checked(_libc.inotify_add_watch(descriptor, os.fsencode(path), mask), "inotify_add_watch", path)  # type: ignore[union-attr]
+
+
+def sigaction_get(signum: int) -> bytes:
+    """The signal's whole disposition, C handlers included, as an opaque value for ``sigaction_set``."""
+    buffer = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    _checked(_libc.sigaction(signum, None, buffer), "sigaction")  # type: ignore[union-attr]
+    return buffer.raw
+
+
+def sigaction_set(signum: int, action: bytes) -> None:
+    """Puts a disposition back that ``sigaction_get`` returned."""
+    buffer = ctypes.create_string_buffer(action, _SIGACTION_BYTES)
+    _checked(_libc.sigaction(signum, buffer, None), "sigaction")  # type: ignore[union-attr]
+
+
+def sigaction_handler(signum: int) -> int:
+    """The address of the C function that the kernel would call: 0 default, 1 ignored."""
+    return int.from_bytes(sigaction_get(signum)[: ctypes.sizeof(ctypes.c_void_p)], sys.byteorder)
+
+
+def pending_signals() -> set[int]:
+    """The signals that wait for this thread or its process."""
+    return {int(signum) for signum in signal.sigpending()}
+
+
+def _checked(result: int, call: str, path: str | None = None) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}", path)
+    return result

@@ -1,0 +1,119 @@
+"""One call of one handler: from names and texts to a ``Part``.
+
+In: a handler, a call, a body and a codec. Out: a ``Part``, whatever the handler does: raise,
+exit, or return what no codec knows. Deadlines are the dispatcher's; everything that may
+hang (the handler, ``str`` of its exception, the codec) happens here, under one of them. No
+source file is read for a traceback: that could hang on the file system that hangs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from oobdump.errors import OobdumpError
+from oobdump.request import HandlerCall, HandlerRequest
+from oobdump.response import ErrorInfo, HandlerResponse, Part, Status, suffix_for
+
+__all__ = ["Codec", "Runnable", "describe", "failed", "format_stack", "run_call"]
+
+_MAX_TRACEBACK_LINES = 200
+_MAX_MESSAGE_CHARS = 4000
+
+
+class Runnable(Protocol):
+    """What is needed of a handler here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def returns_value(self) -> bool: ...
+    @property
+    def fn(self) -> Any: ...
+    def bind(self, params: Any) -> dict[str, Any]: ...
+
+
+class Codec(Protocol):
+    """What is needed of a codec here."""
+
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    def encode(self, value: Any) -> bytes: ...
+
+
+def run_call(handler: Runnable, call: HandlerCall, body: bytes, codec: Codec) -> Part:
+    """Runs the handler and encodes what it gave."""
+    began = time.monotonic()
+    try:
+        if handler.returns_value:
+            value = handler.fn(**handler.bind(call.params))
+            part = Part(call.name, "ok", 200, codec.media_type, codec.suffix, codec.encode(value))
+        else:
+            part = _fill(handler, call, body)
+    except OobdumpError as error:
+        return failed(call.name, "error", error.code, f"Handler {call.name} failed: {error}", error, began)
+    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt end the handler, not the worker
+        message = f"Handler {call.name} failed: {_message(error)}"
+        return failed(call.name, "error", 500, message, error, began)
+    return _timed(part, began)
+
+
+def failed(
+    handler: str, status: Status, code: int, text: str, error: BaseException | None = None, began: float | None = None
+) -> Part:
+    """A part that says why there is no result; its file holds the text that HTTP would answer."""
+    info = ErrorInfo(status, text) if error is None else describe(error)
+    seconds = 0.0 if began is None else time.monotonic() - began
+    body = text.encode("utf-8", "backslashreplace")
+    return Part(handler, status, code, "text/plain", "txt", body, seconds, info)
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """An exception as plain text: type, message, and where it was raised."""
+    lines = ["Traceback (most recent call last):", *_traceback_lines(error.__traceback__)][:_MAX_TRACEBACK_LINES]
+    return ErrorInfo(type(error).__name__, _message(error), "\n".join(lines))
+
+
+def format_stack(frame: FrameType | None) -> str:
+    """A running thread's stack as text, outermost first."""
+    lines: list[str] = []
+    while frame is not None and len(lines) < _MAX_TRACEBACK_LINES:
+        lines.append(_frame_line(frame, frame.f_lineno))
+        frame = frame.f_back
+    return "\n".join(reversed(lines))
+
+
+def _fill(handler: Runnable, call: HandlerCall, body: bytes) -> Part:
+    response = HandlerResponse()
+    handler.fn(HandlerRequest(call, body), response)
+    status: Status = "ok" if 200 <= response.code < 400 else "error"
+    info = None if status == "ok" else ErrorInfo("HandlerStatus", f"the handler set status {response.code}")
+    suffix = getattr(handler, "suffix", None) or suffix_for(response.media_type)
+    return Part(call.name, status, response.code, response.media_type, suffix, response.content, 0.0, info)
+
+
+def _timed(part: Part, began: float) -> Part:
+    seconds = time.monotonic() - began
+    return Part(part.handler, part.status, part.code, part.media_type, part.suffix, part.body, seconds, part.error)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:_MAX_MESSAGE_CHARS]
+    except BaseException:  # noqa: BLE001 - a user's __str__ may do anything
+        return f"<no message: {type(error).__name__}.__str__ failed>"
+
+
+def _traceback_lines(traceback: TracebackType | None) -> Iterator[str]:
+    while traceback is not None:
+        yield _frame_line(traceback.tb_frame, traceback.tb_lineno)
+        traceback = traceback.tb_next
+
+
+def _frame_line(frame: FrameType, line: int | None) -> str:
+    code = frame.f_code
+    return f'  File "{code.co_filename}", line {line}, in {code.co_name}'

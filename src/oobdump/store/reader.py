@@ -1,0 +1,197 @@
+"""What the dumps say: requests, and each writer's dump as committed, partial or foreign.
+
+In: a layout. Out: frozen values. Reads files that anybody may have damaged: what is not as
+its writer committed it is said in words, per writer, and never ends a listing. The rule only
+this module keeps: a part is handed out only if a manifest lists it and its bytes still match.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from oobdump.errors import DamagedDump, RequestError
+from oobdump.request import AcceptedRequest
+from oobdump.response import ErrorInfo, Status
+from oobdump.store import atomic
+from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout, parse_part_name, writer_of
+from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
+from oobdump.wire import MAX_REQUEST_BYTES, read_accepted
+
+__all__ = ["Dump", "dumps", "has_manifest", "open_request", "part_bytes", "read_dump", "request_ids"]
+
+_MAX_MANIFEST_BYTES = 2**24
+_MAX_PART_BYTES = 2**40
+_STATUSES = ("ok", "error", "timeout", "refused")
+
+DumpState = Literal["committed", "partial", "foreign"]
+
+
+@dataclass(frozen=True)
+class Dump:
+    """One writer's dump. ``why`` says in words what a partial or foreign one lacks."""
+
+    request_id: str
+    worker: str
+    directory: str
+    outside: bool
+    found: DumpState
+    why: str = ""
+    status: Status | None = None
+    answered_by: str | None = None
+    state: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[PartRecord, ...] = ()
+    claimed_at: float | None = None
+    committed_at: float | None = None
+
+
+def request_ids(layout: Layout) -> list[str]:
+    """The ids of all requests that have a directory, oldest first."""
+    try:
+        names = os.listdir(layout.dumps)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def open_request(layout: Layout, request_id: str) -> AcceptedRequest | None:
+    """The request as accepted; None if it is not published yet. Raises ``DamagedDump``."""
+    try:
+        data = atomic.read_bounded(layout.request_json(request_id), 2 * MAX_REQUEST_BYTES + 2**24)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DamagedDump(f"{layout.request_json(request_id)}: {error}") from None
+    try:
+        accepted = read_accepted(data)
+    except RequestError as error:
+        raise DamagedDump(f"{layout.request_json(request_id)}: {error}") from None
+    if accepted.id != request_id:
+        raise DamagedDump(f"{layout.request_json(request_id)} is about request {accepted.id}: it was put there by hand")
+    return accepted
+
+
+def has_manifest(layout: Layout, request_id: str, worker: str) -> bool:
+    """Whether the worker's own dump is committed; one system call."""
+    return os.path.exists(layout.manifest(request_id, worker))
+
+
+def dumps(layout: Layout, request_id: str) -> list[Dump]:
+    """Every writer's dump of one request, by name; other things in the directory are foreign."""
+    try:
+        names = sorted(os.listdir(layout.request_dir(request_id)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [read_dump(layout, request_id, name) for name in names if name != REQUEST and not name.startswith(".")]
+
+
+def read_dump(layout: Layout, request_id: str, writer: str) -> Dump:
+    """One writer's dump, whatever its condition."""
+    directory = layout.dump(request_id, writer)
+    named = writer_of(writer)
+    if named is None:
+        return Dump(request_id, writer, directory, False, "foreign", why="its name is no worker's: oobdump did not make it")
+    worker, outside = named
+    refusal = _not_ours(directory)
+    if refusal:
+        return Dump(request_id, worker, directory, outside, "foreign", why=refusal)
+    claimed = _claimed_at(directory)
+    try:
+        document = json.loads(atomic.read_bounded(f"{directory}/{MANIFEST}", _MAX_MANIFEST_BYTES))
+    except FileNotFoundError:
+        why = "claimed, not committed" if claimed is not None else "no manifest"
+        return Dump(request_id, worker, directory, outside, "partial", why=why, claimed_at=claimed)
+    except (OSError, ValueError, RecursionError) as error:
+        why = f"its manifest cannot be read: {type(error).__name__}: {error}"
+        return Dump(request_id, worker, directory, outside, "foreign", why=why, claimed_at=claimed)
+    try:
+        return _committed(request_id, worker, directory, outside, claimed, document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"its manifest is not one of ours: {type(error).__name__}: {error}"
+        return Dump(request_id, worker, directory, outside, "foreign", why=why, claimed_at=claimed)
+
+
+def part_bytes(dump: Dump, record: PartRecord) -> bytes:
+    """A part's content, checked against its manifest. Raises ``DamagedDump``."""
+    if record.path is None:
+        return b""
+    path = f"{dump.directory}/{record.path}"
+    try:
+        data = atomic.read_bounded(path, _MAX_PART_BYTES)
+    except (OSError, ValueError) as error:
+        raise DamagedDump(f"{path}: {error}") from None
+    if len(data) != record.size or checksum(data) != record.checksum:
+        raise DamagedDump(f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later")
+    return data
+
+
+def _committed(
+    request_id: str, worker: str, directory: str, outside: bool, claimed: float | None, document: Any
+) -> Dump:
+    if document["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"schema version {document['schema_version']!r}, this oobdump reads {SCHEMA_VERSION}")
+    if document["worker"] != worker or document["request_id"] != request_id:
+        raise ValueError("it is about another worker or request")
+    return Dump(
+        request_id,
+        worker,
+        directory,
+        outside,
+        "committed",
+        status=_status(document["status"]),
+        answered_by=str(document["answered_by"]),
+        state=str(document["state"]),
+        evidence=dict(document["evidence"]),
+        identity=dict(document["identity"]),
+        parts=tuple(_record(item) for item in document["parts"]),
+        claimed_at=claimed,
+        committed_at=float(document["committed_at_s"]),
+    )
+
+
+def _record(item: Any) -> PartRecord:
+    path, error = item["path"], item["error"]
+    if path is not None and parse_part_name(path) is None:
+        raise ValueError(f"{ascii(path)} is no name of a part")  # so that no path leads out of the directory
+    return PartRecord(
+        handler=str(item["handler"]),
+        status=_status(item["status"]),
+        code=int(item["code"]),
+        media_type=str(item["media_type"]),
+        path=path,
+        size=int(item["size"]),
+        checksum=item["checksum"],
+        seconds=float(item["seconds"]),
+        error=None if error is None else ErrorInfo(str(error["type"]), str(error["message"]), str(error["traceback"])),
+    )
+
+
+def _status(value: Any) -> Status:
+    if value not in _STATUSES:
+        raise ValueError(f"{ascii(value)} is no status")
+    known: Status = value
+    return known
+
+
+def _claimed_at(directory: str) -> float | None:
+    try:
+        return float(json.loads(atomic.read_bounded(f"{directory}/{CLAIM}", _MAX_MANIFEST_BYTES))["claimed_at_s"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _not_ours(directory: str) -> str:
+    try:
+        found = os.lstat(directory)
+    except OSError as error:
+        return f"cannot be looked at: {error}"
+    if not stat.S_ISDIR(found.st_mode):
+        return "not a directory: oobdump did not make it"
+    if found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+        return f"belongs to uid {found.st_uid}"
+    return ""

@@ -1,0 +1,207 @@
+"""Who answers: one entry per worker of a job.
+
+In: identities and what their channels say. Out: ``Entry`` values; a damaged entry is a
+problem in words, never an exception. The rule only this module keeps: an entry is written
+by its worker while that lives, and by whoever finds it dead afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from oobdump.identity import Identity, Machine, Role, is_alive, iso, parse_name
+from oobdump.store import atomic
+from oobdump.store.layout import Layout
+
+__all__ = ["PROTOCOL_VERSION", "Entry", "note_end", "read", "read_entry", "write"]
+
+PROTOCOL_VERSION = 1
+"""Of all that is on disk; a reader refuses a larger one."""
+
+EXITING = "exiting"
+"""How a worker's end is noted that has begun to exit: it may still hang there, and still answer."""
+
+_MAX_ENTRY_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One worker in the roster.
+
+    ``registered_ns`` is the file system's own clock when the worker registered, so that it can be
+    compared with a dropped file's ctime whatever the clocks of two machines say. ``problems`` are
+    what ``start()`` could not set up, in words.
+    """
+
+    identity: Identity
+    registered_ns: int
+    channels: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    started_at: float = 0.0
+    ended: Mapping[str, Any] | None = None
+
+    @property
+    def worker(self) -> str:
+        """The worker's name."""
+        return self.identity.worker
+
+    def alive(self) -> bool | None:
+        """Whether it runs; None if it ended nowhere that we know of and cannot be seen from here."""
+        if self.ended is not None and self.ended.get("how") != EXITING:
+            return False
+        running = is_alive(self.identity.machine, self.identity.pid, self.identity.start_ticks)
+        return False if running is None and self.ended is not None else running
+
+
+def write(layout: Layout, entry: Entry) -> Entry:
+    """Writes the entry; one with ``registered_ns`` 0 gets the file system's clock."""
+    if entry.registered_ns == 0:
+        entry = replace(entry, registered_ns=_clock_of(layout.entry(entry.worker)))
+    atomic.replace(layout.entry(entry.worker), (_encode(entry),))
+    return entry
+
+
+def read(layout: Layout) -> tuple[list[Entry], list[str]]:
+    """All entries by name, and what was wrong with the others."""
+    entries: list[Entry] = []
+    problems: list[str] = []
+    try:
+        names = sorted(os.listdir(layout.roster))
+    except FileNotFoundError:
+        return [], []
+    for name in names:
+        if name.startswith(".") or not name.endswith(".json"):
+            continue
+        try:
+            entries.append(read_entry(layout, name.removesuffix(".json")))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            problems.append(f"roster entry {ascii(name)} cannot be read: {type(error).__name__}: {error}")
+    return entries, problems
+
+
+def read_entry(layout: Layout, worker: str) -> Entry:
+    """One worker's entry. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError``."""
+    data = atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES)
+    entry = _decode(json.loads(data))
+    if parse_name(worker) is None or entry.worker != worker:
+        raise ValueError(f"the entry is about {ascii(entry.worker)}")
+    return entry
+
+
+def note_end(layout: Layout, entry: Entry, *, at: float, by: str, how: str) -> Entry:
+    """Notes that the worker ended; an end that is already noted stays."""
+    if entry.ended is not None:
+        return entry
+    ended = replace(entry, ended={"at": iso(at), "at_s": at, "by": by, "how": how})
+    atomic.replace(layout.entry(entry.worker), (_encode(ended),))
+    return ended
+
+
+def remove(layout: Layout, worker: str) -> None:
+    """Forgets a worker; only retention does this, and only for ended ones."""
+    try:
+        os.unlink(layout.entry(worker))
+    except FileNotFoundError:
+        pass
+
+
+def _clock_of(path: str) -> int:
+    """The file system's clock now: the mtime of a file just made beside ``path``."""
+    probe = f"{path}.clock.tmp"
+    atomic.replace(probe, (b"",))
+    try:
+        return os.stat(probe).st_mtime_ns
+    finally:
+        os.unlink(probe)
+
+
+def _encode(entry: Entry) -> bytes:
+    identity = entry.identity
+    document = {
+        "schema_version": 1,
+        "protocol_version": PROTOCOL_VERSION,
+        "worker": identity.worker,
+        **identity_document(identity),
+        "registered_ns": entry.registered_ns,
+        "started_at": iso(entry.started_at),
+        "started_at_s": entry.started_at,
+        "channels": dict(entry.channels),
+        "problems": list(entry.problems),
+        "ended": None if entry.ended is None else dict(entry.ended),
+    }
+    return json.dumps(document, ensure_ascii=True, indent=1).encode("ascii") + b"\n"
+
+
+def identity_document(identity: Identity) -> dict[str, Any]:
+    """An identity as it stands in roster entries and manifests."""
+    return {
+        "host": identity.host,
+        "pid": identity.pid,
+        "start_ticks": identity.start_ticks,
+        "boot": identity.machine.boot,
+        "pid_namespace": identity.machine.pid_namespace,
+        "job": identity.job,
+        "rank": identity.rank,
+        "local_rank": identity.local_rank,
+        "world_size": identity.world_size,
+        "node": identity.node,
+        "attempt": identity.attempt,
+        "role": identity.role,
+        "sources": dict(identity.sources),
+    }
+
+
+def _decode(document: Any) -> Entry:
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
+    if document.get("protocol_version") != PROTOCOL_VERSION:
+        raise ValueError(f"protocol version {document.get('protocol_version')!r}: this oobdump reads {PROTOCOL_VERSION}")
+    ended = document.get("ended")
+    return Entry(
+        identity=_identity(document),
+        registered_ns=int(document["registered_ns"]),
+        channels=dict(document.get("channels") or {}),
+        problems=tuple(str(problem) for problem in document.get("problems") or ()),
+        started_at=float(document["started_at_s"]),
+        ended=None if ended is None else dict(ended),
+    )
+
+
+def _identity(document: Mapping[str, Any]) -> Identity:
+    role = document["role"]
+    if role not in ("rank", "child", "other"):
+        raise ValueError(f"unknown role {ascii(role)}")
+    known: Role = role
+    return Identity(
+        machine=Machine(_str(document, "host"), _str(document, "boot"), _str(document, "pid_namespace")),
+        pid=int(document["pid"]),
+        start_ticks=int(document["start_ticks"]),
+        job=_str(document, "job"),
+        rank=_int_or_none(document, "rank"),
+        local_rank=_int_or_none(document, "local_rank"),
+        world_size=_int_or_none(document, "world_size"),
+        node=_int_or_none(document, "node"),
+        attempt=_int_or_none(document, "attempt"),
+        role=known,
+        sources={str(key): str(value) for key, value in dict(document.get("sources") or {}).items()},
+    )
+
+
+def _str(document: Mapping[str, Any], key: str) -> str:
+    value = document[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is not a text")
+    return value
+
+
+def _int_or_none(document: Mapping[str, Any], key: str) -> int | None:
+    value = document.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise TypeError(f"{key} is not a number")
+    return value

@@ -1,0 +1,120 @@
+"""One writer's dump of one request: claim, parts, manifest.
+
+In: parts as bytes and what the manifest says of them. Out: a directory whose manifest is its
+commit. The invariants, which `tests/faults` breaks call by call:
+
+1. The claim is on disk before a handler runs.
+2. A file has its final name only once it is whole.
+3. The manifest is written after every part that it lists; it lists nothing else.
+4. A committed manifest is never replaced: the first commit wins.
+5. Nothing outside ``dumps/<request>/<writer>/`` is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from oobdump.identity import Identity, iso
+from oobdump.response import ErrorInfo, Part, Status, worst
+from oobdump.store import atomic
+from oobdump.store.layout import CLAIM, Layout, part_name
+from oobdump.store.roster import identity_document
+
+__all__ = ["SCHEMA_VERSION", "DumpWriter", "PartRecord", "checksum"]
+
+SCHEMA_VERSION = 1
+"""Of claims and manifests."""
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What the manifest says of one part; ``path`` is a name beside it, None if nothing was written."""
+
+    handler: str
+    status: Status
+    code: int
+    media_type: str
+    path: str | None
+    size: int
+    checksum: str | None
+    seconds: float
+    error: ErrorInfo | None = None
+
+
+def checksum(data: Any) -> str:
+    """CRC-32 of a part: it tells damage, not malice (SHA-256 would cost a fifth of a bulk write)."""
+    return f"crc32:{zlib.crc32(data):08x}"
+
+
+@dataclass(frozen=True)
+class DumpWriter:
+    """Writes one dump; every method is one bounded piece of I/O and may be called again."""
+
+    layout: Layout
+    request_id: str
+    identity: Identity
+    durable: bool = False
+
+    @property
+    def directory(self) -> str:
+        """Where this dump is."""
+        return self.layout.dump(self.request_id, self.identity.worker)
+
+    def claim(self, handlers: tuple[str, ...], now: float) -> None:
+        """Says that this worker took the request, before anything can go wrong with it."""
+        self._make_directories()
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "request_id": self.request_id,
+            "worker": self.identity.worker,
+            "pid": self.identity.pid,
+            "claimed_at": iso(now),
+            "claimed_at_s": now,
+            "handlers": list(handlers),
+        }
+        atomic.publish(f"{self.directory}/{CLAIM}", _json(document), durable=self.durable)
+
+    def write_part(self, part: Part, nth: int = 1) -> PartRecord:
+        """Writes a part's file, if it has any content, and returns what the manifest will say."""
+        record = PartRecord(
+            part.handler, part.status, part.code, part.media_type, None, 0, None, round(part.seconds, 6), part.error
+        )
+        size = memoryview(part.body).nbytes
+        if size == 0:
+            return record
+        name = part_name(part.handler, part.suffix, nth)
+        self._make_directories()
+        atomic.replace(f"{self.directory}/{name}", (part.body,), durable=self.durable)
+        return replace(record, path=name, size=size, checksum=checksum(part.body))
+
+    def commit(self, records: tuple[PartRecord, ...], state: str, evidence: Mapping[str, Any], now: float) -> bool:
+        """Writes the manifest: the dump is committed. False if it had been already."""
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "request_id": self.request_id,
+            "worker": self.identity.worker,
+            "answered_by": "worker",
+            "identity": identity_document(self.identity),
+            "status": worst(record.status for record in records),
+            "state": state,
+            "evidence": dict(evidence),
+            "committed_at": iso(now),
+            "committed_at_s": now,
+            "parts": [asdict(record) for record in records],
+        }
+        self._make_directories()
+        manifest = self.layout.manifest(self.request_id, self.identity.worker)
+        return atomic.publish(manifest, _json(document), durable=self.durable)
+
+    def _make_directories(self) -> None:
+        layout = self.layout
+        atomic.private_dir(layout.request_dir(self.request_id))
+        atomic.private_dir(self.directory)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=True, indent=1).encode("ascii") + b"\n"

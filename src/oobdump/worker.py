@@ -1,0 +1,380 @@
+"""Start and stop: the only module that wires a worker.
+
+In: settings. Out: a running ``Worker`` (a bell, an answering crew, the channels, a roster
+entry), or an error that says why not. The rules only this module keeps: nothing starts on
+import; what touches the dump root runs on an answering thread under a deadline, so that a
+hung file system does not hang ``start()``; a forked child gets its own of everything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from oobdump import codecs, handlers
+from oobdump.answer import Ticket
+from oobdump.channels.bell import LOOK, Bell
+from oobdump.channels.quiet import Quiet
+from oobdump.channels.request_file import RequestFiles
+from oobdump.channels.signals import Signals
+from oobdump.config import Settings, default_root, fallback_dirs, runtime_dir_candidates, settings, signal_number
+from oobdump.crew import Crew
+from oobdump.dispatcher import Dispatcher
+from oobdump.errors import OobdumpError, StartError, StoreError
+from oobdump.homecoming import Homecoming
+from oobdump.identity import Identity, ancestors, is_alive, name_of, parse_name
+from oobdump.inbox import publish
+from oobdump.registry import registry
+from oobdump.request import AcceptedRequest, HandlerCall, Request
+from oobdump.store import atomic, retention, roster
+from oobdump.store.layout import Layout, made_id
+from oobdump.threads import Latch, forget_after_fork
+from oobdump.watch import Watch
+
+__all__ = ["Worker", "dump", "start", "stop", "worker"]
+
+RETENTION_S = 60.0
+"""Between two looks at what may be forgotten, by one acceptor."""
+
+
+class Worker:
+    """One armed process. Made by ``start()``; its attributes are for reading."""
+
+    def __init__(self, given: Settings, identity: Identity, signals: Signals | None = None) -> None:
+        self.settings = given
+        self.identity = identity
+        self.layout = Layout(given.dir or default_root(), identity.job)
+        self.problems: list[str] = []
+        self.started_at = time.time()
+        self._crew = Crew()
+        self._fallbacks = [Layout(root, identity.job) for root in fallback_dirs(given.fallback_dir)]
+        self._dispatcher = Dispatcher(
+            identity,
+            registry,
+            {name: codecs.get(name) for name in codecs.names()},
+            [self.layout, *self._fallbacks],
+            self._crew,
+            store_timeout_s=given.store_timeout_s,
+            durable=given.durable,
+        )
+        self._dispatcher.on_finish = self._on_finish
+        self._bell = self._make_bell()
+        self._watch = Watch(given.watch if signals is None else "off", given.poll_s)
+        self._files = RequestFiles(self.layout, self._dispatcher, self._crew, self._bell, self._watch)
+        self._files.on_home = self._write_entry
+        self._files.on_accepted = self._tidy_soon
+        self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
+        self._inherited = signals is not None
+        self._signals = signals or Signals(self._bell, self._asks())
+        self._entry = roster.Entry(identity, 0, started_at=self.started_at)
+        self._count = itertools.count(1)
+        self._tidied = 0.0
+
+    @property
+    def name(self) -> str:
+        """The worker's name in the roster."""
+        return self.identity.worker
+
+    def open(self) -> None:
+        """Starts everything. Raises ``StoreError`` if the directory must not be used."""
+        if self._inherited:
+            self._signals.rearm_after_fork(self._bell, self._asks())
+        else:
+            self._signals.arm()
+        self.problems += self._signals.problems
+        self._watch.open()
+        if self._watch.descriptor >= 0:
+            self._bell.listen(self._watch.descriptor, lambda data: self._files.look_soon())
+        self._crew.start()
+        if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
+            self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
+        self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
+
+    def close(self) -> None:
+        """Gives everything back, and says in the roster that the worker stopped."""
+        self._within(lambda: self._note_end("stopped"), self.settings.store_timeout_s)
+        self._signals.disarm()
+        self._crew.stop()
+        self._bell.stop()
+        self._watch.close()
+
+    def leave(self) -> None:
+        """At exit: no request signal may kill from here on, while what still runs may still be asked."""
+        self._signals.ignore()
+        if self._bell.path:
+            self._within(lambda: os.unlink(self._bell.path or ""), 1.0)
+        self._within(lambda: self._note_end(roster.EXITING), 1.0)
+
+    def forget(self) -> None:
+        """In a forked child: lets go of the parent's descriptors, touching nothing of the parent's."""
+        self._bell.forget()
+        self._watch.close()
+
+    def ask(self, request: Request, channel: str) -> Ticket:
+        """Hands in a request for this worker alone. Raises ``Refused``."""
+        now = time.time()
+        request_id = request.id or made_id(time.time_ns(), self.name, next(self._count))
+        ticket = self._dispatcher.submit(
+            AcceptedRequest(request_id, request, (self.name,), now, self.name, {"channel": channel})
+        )
+        if ticket.accepted.id == request_id:
+            self._crew.give(partial(self._publish, ticket.accepted))
+        self._bell.write(LOOK + 1)  # wakes the listeners, so that they watch the deadlines
+        return ticket
+
+    def describe(self) -> dict[str, Any]:
+        """The channels as the roster shows them."""
+        signals = self._signals.describe() if self._signals.armed else {"off": "; ".join(self._signals.problems) or "by setting"}
+        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}}
+
+    def _make_bell(self) -> Bell:
+        reasons = []
+        for candidate in runtime_dir_candidates(self.settings.runtime_dir):
+            directory = f"{candidate}/{self.identity.job}"
+            try:
+                atomic.make_tree(os.path.dirname(candidate), candidate, directory)
+                _sweep(directory, self.identity)
+                return Bell(f"{directory}/{self.name}.fifo", self._heard)
+            except (OSError, StoreError) as error:
+                reasons.append(str(error))
+        self.problems.append(f"no bell for others to ring: {'; '.join(reasons)}")
+        return Bell(None, self._heard)
+
+    def _asks(self) -> dict[int, Callable[[], None]]:
+        """What each request signal does when it is heard."""
+        chosen, asks = self.settings, {}
+        for signal_name, names in chosen.signals.items():
+            calls = tuple(HandlerCall(name) for name in names)
+            request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
+            asks[signal_number(signal_name)] = Quiet(self._bell, self._crew, partial(self.ask, request, "signal")).heard
+        return asks
+
+    def _heard(self, byte: int) -> None:
+        if byte >= LOOK:
+            self._files.look_soon()
+        else:
+            self._signals.heard(byte)
+
+    def _register(self, wait_s: float) -> None:
+        """Enters the roster. A directory that must not be used stops ``start()``; a slow one only delays it."""
+        trouble = self._within(self._enter, wait_s)
+        if isinstance(trouble, StoreError):
+            raise trouble
+        if trouble is not None and wait_s:
+            self.problems.append(f"{self.layout.job_dir} is not usable now: {trouble}")
+            self._bell.at(time.monotonic() + self.settings.poll_s, self._files.look_soon)
+
+    def _enter(self) -> None:
+        layout = self.layout
+        atomic.make_tree(layout.root, layout.job_dir, layout.roster, layout.inbox, layout.dumps)
+        self._watch.renew(layout.inbox)
+        self.identity = replace(self.identity, role=self._role())
+        self._dispatcher.identity = self.identity
+        self._write_entry()
+        self._files.look_soon()
+
+    def _write_entry(self) -> None:
+        problems = tuple(self.problems)
+        entry = replace(self._entry, identity=self.identity, channels=self.describe(), problems=problems)
+        self._entry = roster.write(self.layout, entry)
+
+    def _role(self) -> Any:
+        """A rank below an armed process of the same rank is its child: six processes may carry RANK=0."""
+        rank, host = self.identity.rank, self.identity.host
+        if rank is None:
+            return "other"
+        for pid in ancestors(self.identity.pid):
+            try:
+                entry = roster.read_entry(self.layout, name_of(rank, host, pid))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if entry.alive():
+                return "child"
+        return "rank"
+
+    def _note_end(self, how: str) -> None:
+        if self._entry.registered_ns:
+            self._entry = roster.note_end(self.layout, self._entry, at=time.time(), by=self.name, how=how)
+
+    def _publish(self, accepted: AcceptedRequest) -> None:
+        """``request.json`` of a request that no file brought, for whoever reads the dumps later."""
+        for layout in (self.layout, *self._fallbacks):
+            try:
+                publish(layout, accepted)
+                return
+            except (OSError, OobdumpError):
+                continue
+
+    def _on_finish(self, ticket: Ticket, store: int | None) -> None:
+        self._files.finished()
+        if store:
+            self._home.expect(ticket.accepted.id, store - 1)
+
+    def _tidy_soon(self, accepted: int) -> None:
+        now = time.monotonic()
+        if now - self._tidied > RETENTION_S:
+            self._tidied = now
+            bounds = retention.Bounds(self.settings.keep, self.settings.keep_s, self.settings.keep_bytes)
+            self._crew.give(partial(retention.run, self.layout, bounds))
+
+    def _within(self, task: Callable[[], Any], wait_s: float) -> Exception | None:
+        """Runs ``task`` on an answering thread; what it raised, or a ``TimeoutError`` if it is not done in time."""
+        done = threading.Lock()
+        done.acquire()
+        raised: list[Exception] = []
+
+        def run() -> None:
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                raised.append(error)
+            finally:
+                done.release()
+
+        self._crew.give(run)
+        if not done.acquire(timeout=wait_s):
+            return TimeoutError(f"no answer within {wait_s:g} s")
+        return raised[0] if raised else None
+
+
+def _sweep(directory: str, here: Identity) -> None:
+    """Removes the bells of workers that are gone: a killed worker cannot do it itself."""
+    for name in os.listdir(directory):
+        parsed = parse_name(name.removesuffix(".fifo"))
+        if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
+            continue
+        if is_alive(here.machine, parsed[2], -1) is False and not os.path.exists(f"/proc/{parsed[2]}"):
+            try:
+                os.unlink(f"{directory}/{name}")
+            except OSError:
+                continue
+
+
+_worker: Worker | None = None
+_lock = threading.Lock()
+_hooks = Latch()
+
+
+def start(
+    dir: str | os.PathLike[str] | None = None,  # noqa: A002 - the name users know from the command line
+    *,
+    job: str | None = None,
+    signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    format: str | None = None,  # noqa: A002 - as in a request
+    timeout_s: float | None = None,
+    watch: str | None = None,
+    poll_s: float | None = None,
+    store_timeout_s: float | None = None,
+    runtime_dir: str | os.PathLike[str] | None = None,
+    fallback_dir: str | os.PathLike[str] | None = None,
+    keep: int | None = None,
+    keep_s: float | None = None,
+    keep_bytes: int | None = None,
+    follow_fork: bool | None = None,
+    durable: bool | None = None,
+) -> Worker:
+    """Arms this process: from now on it answers dropped request files and the request signal.
+
+    Every argument that is left out comes from its ``OOBDUMP_*`` variable, else from its default; the
+    reference lists them. Call it in the main thread, before other libraries start threads; elsewhere
+    it works, but the signal channel stays off, and the returned worker's ``problems`` say so. A second
+    call changes nothing and returns the running worker. Thread-safe.
+
+    Raises ``ConfigError`` for a setting that makes no sense, ``ForeignDirectory`` if the dump directory
+    belongs to somebody else.
+    """
+    global _worker  # noqa: PLW0603 - one worker per process is the design
+    given = {name: value for name, value in locals().items() if name != "_worker"}
+    with _lock:
+        if _worker is not None:
+            return _worker
+        chosen = settings(**given)
+        codecs.load_all()
+        problems = [*registry.load_entry_points(), *handlers.load(registry)]
+        made = Worker(chosen, Identity.here(job=chosen.job))
+        made.problems += problems
+        try:
+            made.open()
+        except BaseException:
+            made.close()
+            raise
+        if _hooks.trip():
+            os.register_at_fork(after_in_child=_after_fork)
+        atexit.register(_at_exit)
+        _worker = made
+        return made
+
+
+def stop() -> None:
+    """Disarms this process: handlers, masks, descriptors and threads are as ``start()`` found them.
+
+    A handler that never returned keeps its thread. Does nothing if nothing was started. Raises
+    ``StartError`` off the main thread while signals are armed: only the main thread can give them back.
+    """
+    global _worker  # noqa: PLW0603 - see start
+    with _lock:
+        if _worker is None:
+            return
+        if _worker._signals.armed and threading.current_thread() is not threading.main_thread():
+            raise StartError("oobdump.stop() must be called in the main thread: only there can signal handlers be given back")
+        _worker.close()
+        atexit.unregister(_at_exit)
+        _worker = None
+
+
+def worker() -> Worker | None:
+    """The running worker of this process, None before ``start()`` and after ``stop()``."""
+    return _worker
+
+
+def dump(*names: str, format: str | None = None, timeout_s: float | None = None) -> str:  # noqa: A002 - as in a request
+    """Runs handlers from inside and returns the directory of the committed dump.
+
+    Without names: what the request signal asks for. Blocks until the dump is committed; every handler
+    has ``timeout_s`` seconds. Raises ``StartError`` before ``start()``, ``Refused`` if too many requests
+    wait, ``StoreError`` if no directory takes the dump. Thread-safe.
+    """
+    running = _worker
+    if running is None:
+        raise StartError("nothing is armed in this process: call oobdump.start() first")
+    chosen = running.settings
+    default = next(iter(chosen.signals.values()), ("stacks", "process"))
+    calls = tuple(HandlerCall(name) for name in names or default)
+    request = Request(calls, format or chosen.format, timeout_s=timeout_s or chosen.timeout_s)
+    ticket = running.ask(request, "call")
+    ticket.wait(request.timeout_s * len(calls) + 4 * chosen.store_timeout_s)
+    if ticket.directory is None:
+        raise StoreError(f"no directory took the dump: tried {running.layout.root} and the fallback directories")
+    return ticket.directory
+
+
+def _at_exit() -> None:
+    if _worker is not None and _worker.identity.pid == os.getpid():
+        _worker.leave()
+
+
+def _after_fork() -> None:
+    """In a forked child: its own identity, bell and threads, or none."""
+    global _worker, _lock  # noqa: PLW0603 - see start
+    _lock = threading.Lock()
+    forget_after_fork()
+    parent, _worker = _worker, None
+    if parent is None:
+        return
+    parent.forget()
+    try:
+        if parent.settings.follow_fork:
+            _worker = Worker(parent.settings, Identity.here(job=parent.identity.job), parent._signals)
+            _worker.open()
+        else:
+            parent._signals.ignore()
+    except Exception:  # noqa: BLE001 - a child that cannot be armed must still run
+        _worker = None
+        parent._signals.ignore()

@@ -1,0 +1,175 @@
+"""The programs that other tests hang on hang where they say, seen from outside and without oobdump.
+
+A test that finds the frame of a program in a dump proves nothing if the program was
+elsewhere. Here each one runs bare; the kernel (``/proc``) says how its main thread waits,
+and ``py-spy``, where there is one, which function it is in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import proc, programs
+from support.dumps import until
+
+ATTEMPTS = 20
+"""Reading a busy process without pausing it fails now and then (FACTS 6: 2 of 60)."""
+
+PY_SPY_WITHIN_S = 20.0
+
+PY_SPY = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+needs_py_spy = pytest.mark.skipif(PY_SPY is None, reason="py-spy is not installed")
+
+EVERY = [
+    pytest.param(name, marks=[pytest.mark.torch, pytest.mark.slow] if program.ranks else [])
+    for name, program in programs.PROGRAMS.items()
+]
+
+
+def spied(pid: int) -> list[dict[str, Any]] | None:
+    """One look at all threads of a process, without pausing it; None if the look failed."""
+    command = [str(PY_SPY), "dump", "--json", "--nonblocking", "--pid", str(pid)]
+    found = subprocess.run(command, capture_output=True, timeout=PY_SPY_WITHIN_S, check=False)
+    return json.loads(found.stdout) if found.returncode == 0 else None
+
+
+def functions(pid: int, *, main_only: bool = False) -> set[str]:
+    """The names, without their classes, of the functions on the stacks of a process or of its main thread.
+
+    The main thread goes by its name: without pausing it, ``py-spy`` knows no thread ids before 3.11.
+    """
+    for _ in range(ATTEMPTS):
+        threads = spied(pid)
+        if threads is not None:
+            chosen = [thread for thread in threads if not main_only or thread["thread_name"] == "MainThread"]
+            return {frame["name"].rpartition(".")[2] for thread in chosen for frame in thread["frames"]}
+    raise AssertionError(f"py-spy never managed to read {pid}")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_program_reaches_its_hang(name: str, tmp_path: Path) -> None:
+    """Every program becomes ready, waits as its table row says, and leaves no process behind."""
+    program = programs.PROGRAMS[name]
+    with programs.running(name, tmp_path / name, bare=True) as running:
+        assert len(running.pids) == program.announcements
+        assert all(proc.settled(pid, program.wait) for pid in running.pids)
+        assert sorted(running.ranks) == [*range(program.ranks)]
+        assert {running.pid, *running.pids} <= {*running.processes()}
+    assert running.processes() == []
+
+
+@needs_py_spy
+@pytest.mark.parametrize("name", EVERY)
+def test_program_is_in_its_frame(name: str, tmp_path: Path) -> None:
+    """Every main thread is in the promised function, and so is some thread for each further one."""
+    program = programs.PROGRAMS[name]
+    with programs.running(name, tmp_path / name, bare=True) as running:
+        for pid in running.pids:
+            until(lambda pid=pid: program.frame in functions(pid, main_only=True), f"{program.frame} in {pid}")
+        seen = set().union(*(functions(pid) for pid in running.pids))
+        assert {*program.frames} <= seen
+
+
+def test_every_program_is_in_the_table() -> None:
+    """No program is left out of these tests."""
+    files = {path.stem for path in programs.PROGRAMS_DIR.glob("[!_]*.py")}
+    assert files == {*programs.PROGRAMS}
+
+
+def test_d_state_ends_when_released(tmp_path: Path) -> None:
+    """Opening the FIFO lets the child go, and the program ends well with its child collected."""
+    with programs.running("d_state", tmp_path / "p", bare=True) as running:
+        running.release()
+        assert running.wait_for_exit() == 0
+        assert running.processes() == []
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "release"])
+def test_busy_threads_end_correct(how: str, tmp_path: Path) -> None:
+    """The load ends on request, has worked in each of its threads, and says that all was right."""
+    with programs.running("busy_threads", tmp_path / "p", bare=True) as running:
+        if how == "release":
+            running.release()
+        else:
+            os.kill(running.pid, signal.SIGTERM)
+        assert running.wait_for_exit() == 0
+        assert running.stdout.startswith("correct {")
+        assert not running.stderr
+
+
+def test_busy_threads_notice_a_wrong_result(tmp_path: Path) -> None:
+    """A thread that computes nonsense makes the program say so and fail: ``correct`` means something."""
+    with programs.running("busy_threads", tmp_path / "p", bare=True, env={"SPOIL": "1"}) as running:
+        running.release()
+        assert running.wait_for_exit() == 1
+        assert running.stdout.startswith("wrong ['exec")
+
+
+@needs_py_spy
+@pytest.mark.parametrize("name", [name for name, program in programs.PROGRAMS.items() if program.trap])
+def test_trap_is_set(name: str, tmp_path: Path) -> None:
+    """A thread that logs, imports, prints, enumerates or allocates in the hung program hangs too, and stays."""
+    program = programs.PROGRAMS[name]
+    with programs.running(name, tmp_path / "p", bare=True) as running:
+        assert program.trap not in functions(running.pid)
+        running.release()
+        until(lambda: program.trap in functions(running.pid), f"{program.trap} on some stack")
+        until(lambda: all(proc.settled(running.pid, "any", tid) for tid in proc.threads(running.pid)), "all waiting")
+        assert program.trap in functions(running.pid)
+        assert program.trap not in functions(running.pid, main_only=True)
+
+
+def test_asyncio_runs_its_own_signal_handler(tmp_path: Path) -> None:
+    """The loop of ``asyncio_owns_signal`` handles SIGUSR1 itself, and notes that in a file."""
+    with programs.running("asyncio_owns_signal", tmp_path / "p", bare=True) as running:
+        os.kill(running.pid, signal.SIGUSR1)
+        until(running.handler_file.exists, "the handler's file")
+        until(lambda: running.handler_file.read_text() == "handled\n", "the handler's line")
+
+
+def test_asyncio_loop_can_be_blocked(tmp_path: Path) -> None:
+    """With ``BLOCK_LOOP=1`` the same program waits in C and its handler does not run."""
+    with programs.running(
+        "asyncio_owns_signal", tmp_path / "p", bare=True, env={"BLOCK_LOOP": "1"}, wait="lock"
+    ) as running:
+        os.kill(running.pid, signal.SIGUSR1)
+        until(lambda: proc.settled(running.pid, "lock"), "still waiting")
+        assert not running.handler_file.exists()
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@needs_py_spy
+def test_odd_rank_is_the_one_asked_for(tmp_path: Path) -> None:
+    """The rank in ``ODD_RANK`` stays outside, the other one is in the collective."""
+    with programs.running("gloo_all_reduce", tmp_path / "p", bare=True, env={"ODD_RANK": "1"}) as running:
+        assert "enter_all_reduce" in functions(running.ranks[0], main_only=True)
+        assert "stay_outside" in functions(running.ranks[1], main_only=True)
+
+
+def test_program_that_dies_is_reported_with_its_stderr(tmp_path: Path) -> None:
+    """A program that cannot start fails the test at once, with the reason."""
+    broken = {"RELEASE_FIFO": str(tmp_path / "missing" / "fifo")}
+    with (
+        pytest.raises(programs.ProgramError, match="No such file or directory"),
+        programs.running("d_state", tmp_path / "p", bare=True, env=broken),
+    ):
+        pass
+
+
+def test_program_that_never_hangs_is_reported(tmp_path: Path) -> None:
+    """A program that waits otherwise than promised is an error with its real whereabouts, and is cleaned up."""
+    with (
+        pytest.raises(programs.ProgramError, match="announced its hang, but pid"),
+        programs.running("blocking_read", tmp_path / "p", bare=True, wait="lock", ready_within_s=5),
+    ):
+        pass

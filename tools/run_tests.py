@@ -1,0 +1,43 @@
+"""Runs the tests in two phases: first those that hold figures, alone; then all others, in parallel.
+
+In: an optional marker expression and anything that pytest takes. Out: pytest's output, the
+large phase last, and the worse of the two exit codes. The rule it keeps: a test marked
+``serial`` never shares the machine with another test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+PARALLEL = 2
+"""Tests run programs of several processes themselves: more at a time only wait for each other."""
+
+NO_TESTS = 5
+"""Pytest's exit code when nothing was selected."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; pytest's exit code, 5 only when neither phase had a test."""
+    parser = argparse.ArgumentParser(description="Run oobdump's tests.")
+    parser.add_argument("--marks", default="", help="a marker expression, such as 'not slow'")
+    parser.add_argument("--jobs", default=str(PARALLEL), help="processes of the parallel phase")
+    options, words = parser.parse_known_args(argv)
+    narrow = f" and ({options.marks})" if options.marks else ""
+    codes = [
+        run("-m", f"serial{narrow}", *words),
+        run("-m", f"not serial{narrow}", "-n", options.jobs, *words),
+    ]
+    ran = [code for code in codes if code != NO_TESTS]
+    return max(ran, default=NO_TESTS)
+
+
+def run(*words: str) -> int:
+    """One phase."""
+    return subprocess.run([sys.executable, "-m", "pytest", *words], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
