@@ -32,8 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("request", "response", "config"),
     ("wire", "targets", "parameters", "linux", "threads"),
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew"),
-    ("answer", "homecoming"),
+    ("answer",),
     ("channels", "dispatcher"),
+    ("homecoming",),
     ("worker", "client", "job"),
     ("control_plane", "torch_bridge", "sentinel", "report"),
     ("__init__",),
@@ -81,6 +82,7 @@ CALLS_ANYWAY: dict[tuple[str, str], str] = {
 """(module, what it calls) and why that is safe there."""
 
 IMPORTS_LATE: dict[str, str] = {
+    "codecs": "start() loads every codec, so that get() finds it loaded",
     "handlers": "start() loads the table of built-in handlers before anything is answered",
     "registry": "start() loads entry points before anything is answered",
 }

@@ -9,7 +9,9 @@ all that was added to it.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ TENSOR_PARALLEL = 2
 FEATURES = 16
 HIDDEN = 64
 LEARNING_RATE = 0.05
+
+log = logging.getLogger("train")
 
 
 class SumOverTensorGroup(torch.autograd.Function):  # type: ignore[misc]  # torch is not checked
@@ -105,7 +109,7 @@ def train(data: Path, steps: int) -> None:
     for step in range(steps):
         shard = load_next_shard(data, step)
         loss = train_step(model, optimizer, shard, mesh)
-        print(f"[rank {dist.get_rank()}] step {step} loss {loss:.3f}", flush=True)
+        log.info("[rank %d] step %d loss %.3f", dist.get_rank(), step, loss)
 
 
 def main() -> None:
@@ -117,6 +121,7 @@ def main() -> None:
 
     oobdump.start()
 
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     dist.init_process_group("gloo")
     train(options.data, options.steps)

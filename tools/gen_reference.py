@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from oobdump import cli, errors, handlers, registry
+from oobdump import cli, errors, handlers
 from oobdump.cli import exit_codes
 from oobdump.config import Settings
 from oobdump.identity import Identity, Machine
+from oobdump.registry import Handler, Registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.response import ErrorInfo, Part
 from oobdump.store import roster
@@ -86,8 +87,22 @@ def default(value: object) -> str:
 
 
 def handlers_page() -> str:
-    """One section a built-in handler."""
-    raise NotImplementedError
+    """One section a built-in handler, as the registry describes it."""
+    registry = Registry()
+    problems = handlers.load(registry)
+    if problems:
+        raise RuntimeError("\n".join(problems))
+    return "\n".join(map(handler_section, map(registry.get, registry.names())))
+
+
+def handler_section(handler: Handler) -> str:
+    """Name, help, and parameters if it has any."""
+    rows = [
+        (f"`{item.name}`", item.type, "required" if item.required else f"`{item.default}`", item.help)
+        for item in handler.parameters
+    ]
+    text = f"## `{handler.name}`\n\n{markdown(handler.help)}\n"
+    return text + ("\n" + table(("parameter", "type", "default", "meaning"), rows) if rows else "")
 
 
 # -- commands and exit codes -----------------------------------------------------------------------------------------
@@ -146,7 +161,7 @@ def write_samples(layout: Layout, accepted: AcceptedRequest, identity: Identity)
     """A whole dump, one of its parts an error."""
     writer = DumpWriter(layout, accepted.id, identity)
     writer.claim(tuple(call.name for call in accepted.request.calls), SAMPLE_TIME_S)
-    wrong = ErrorInfo("IndexError", "list index out of range", "  File \"train.py\", line 40, in loader_state\n")
+    wrong = ErrorInfo("IndexError", "list index out of range", '  File "train.py", line 40, in loader_state\n')
     records = (
         writer.write_part(Part("stacks", "ok", 200, "application/json", "json", b"{}", 0.000_412)),
         writer.write_part(Part("loader_state", "error", 500, seconds=0.000_031, error=wrong)),
@@ -189,7 +204,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def summary(item: Any) -> str:
     """The first paragraph of a docstring, on one line, in Markdown's quotes."""
-    return " ".join((item.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
+    return markdown(" ".join((item.__doc__ or "").split("\n\n")[0].split()))
+
+
+def markdown(text: str) -> str:
+    """A docstring's text in Markdown."""
+    return text.replace("``", "`")
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

@@ -44,11 +44,14 @@ class Crew:
         for _ in range(IDLE_THREADS):
             self._add()
 
-    def stop(self) -> None:
-        """Lets every thread end as soon as it is idle. A stuck one stays: nothing can end it."""
+    def stop(self, wait_s: float = 1.0) -> None:
+        """Lets every thread end as soon as it is idle, and waits for that. A stuck one stays: nothing can end it."""
         self._stopping = True
         for _ in range(len(self._members)):
             self._tasks.put(None)
+        deadline = time.monotonic() + wait_s
+        while self._members and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def give(self, task: _Task) -> None:
         """Runs ``task`` soon; what it raises is lost, so it must not."""

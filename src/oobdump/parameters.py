@@ -163,7 +163,11 @@ def _optional(arguments: tuple[Any, ...], annotation: Any) -> _Kind:
     if len(inner) != 1 or len(inner) == len(arguments):
         raise _unreadable(annotation)
     kind = _kind(inner[0])
-    return _Kind(f"{kind.label} or none", f"{kind.values} or none", lambda text: None if text == _NONE else kind.read(text))
+
+    def read(text: str) -> Any:
+        return None if text == _NONE else kind.read(text)
+
+    return _Kind(f"{kind.label} or none", f"{kind.values} or none", read)
 
 
 def _literal(arguments: tuple[Any, ...], _annotation: Any) -> _Kind:

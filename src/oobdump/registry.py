@@ -140,9 +140,10 @@ class Registry:
 
 
 def _handler(name: str, fn: Callable[..., Any], *, quick: bool, suffix: str | None) -> Handler:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{ascii(name)[:120]} is no handler name: use up to 100 letters, digits, '_' and '-', starting with a letter or '_'"
+            f"{ascii(name)[:120]} is no handler name: "
+            "use up to 100 letters, digits, '_' and '-', starting with a letter or '_'"
         )
     if not callable(fn):
         raise ConfigError(f"handler {name} is of type {type(fn).__name__}: give a function")

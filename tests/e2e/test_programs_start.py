@@ -150,10 +150,11 @@ def test_asyncio_loop_can_be_blocked(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_py_spy
 def test_odd_rank_is_the_one_asked_for(tmp_path: Path) -> None:
-    """The rank in ``ODD_RANK`` stays outside, the other one is in the collective."""
-    with programs.running("gloo_all_reduce", tmp_path / "p", bare=True, env={"ODD_RANK": "1"}) as running:
-        assert "enter_all_reduce" in functions(running.ranks[0], main_only=True)
-        assert "stay_outside" in functions(running.ranks[1], main_only=True)
+    """Of four ranks, the one in ``ODD_RANK`` stays outside and the others are in the collective."""
+    with programs.running("gloo_all_reduce", tmp_path / "p", bare=True, env={"ODD_RANK": "2"}, ranks=4) as running:
+        stacks = {rank: functions(pid, main_only=True) for rank, pid in running.ranks.items()}
+        assert [rank for rank in sorted(stacks) if "enter_all_reduce" in stacks[rank]] == [0, 1, 3]
+        assert "stay_outside" in stacks[2]
 
 
 def test_program_that_dies_is_reported_with_its_stderr(tmp_path: Path) -> None:

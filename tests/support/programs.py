@@ -84,6 +84,8 @@ _ALL = (
     Program("idle", "wait_for_nothing"),
     Program("queue_child", "main", "any", ("child_waits_for_work", "parent_waits_for_child"), announcements=2),
     Program("user_handlers", "wait_to_be_asked"),
+    Program("no_sockets", "wait_without_sockets"),
+    Program("no_imports", "wait_while_imports_fail"),
 )
 PROGRAMS: Mapping[str, Program] = MappingProxyType({program.name: program for program in _ALL})
 
@@ -264,15 +266,19 @@ def running(
     python: str = sys.executable,
     ready_within_s: float = READY_WITHIN_S,
     wait: str | None = None,
+    ranks: int | None = None,
 ) -> Iterator[Running]:
     """A program that hangs where it says, for the length of a ``with`` block.
 
     ``directory`` must be new or empty; ``wait`` replaces how the main thread is expected
-    to wait, for programs that an environment variable makes wait otherwise.
+    to wait, for programs that an environment variable makes wait otherwise; ``ranks`` replaces
+    the number of ranks of a program under ``torchrun``.
     """
     program = PROGRAMS[name]
     if wait is not None:
         program = replace(program, wait=wait)
+    if ranks is not None:
+        program = replace(program, ranks=ranks, announcements=ranks)
     deadline = time.monotonic() + ready_within_s
     started = launch(program, directory, bare=bare, env=env, python=python)
     try:

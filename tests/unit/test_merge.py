@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oobdump.handlers.stacks import stacks as stacks_handler
 from oobdump.job.merge import Merged, StackTree, build, every_thread, join, merge
 from oobdump.job.plain import merged_to_plain
 from oobdump.job.ranks import parse_ranks
@@ -352,6 +353,12 @@ def test_the_top_user_frame(files, expected):
     assert top_user_frame(()) is None
 
 
+def test_a_gap_is_nobodys_frame():
+    """What stands for the frames that were cut is never named as the place to look at."""
+    wait = Frame("/usr/lib/python3.11/threading.py", 320, "wait")
+    assert top_user_frame((OMITTED, wait)) == wait
+
+
 # -- what workers wrote ----------------------------------------------------------------------------------------------
 
 
@@ -363,11 +370,21 @@ def test_reads_a_whole_value():
     assert stacks.threads[0] == ThreadStack("MainThread", "MainThread", True, False, WAITS)
 
 
-def test_a_cut_stack_says_so():
-    """Frames that the handler left out stand as one frame in front."""
+@pytest.mark.parametrize(("after", "place"), [({}, 0), ({"omitted_after": 3}, 3), ({"omitted_after": 99}, 4)])
+def test_a_cut_stack_says_so(after, place):
+    """Frames that the handler left out stand as one frame where they were."""
     cut = value()
-    cut["threads"][0]["omitted_frames"] = 900
-    assert parse_stacks("w", 0, cut).threads[0].frames == (OMITTED, *WAITS)
+    cut["threads"][0] |= {"omitted_frames": 900, **after}
+    assert parse_stacks("w", 0, cut).threads[0].frames == (*WAITS[:place], OMITTED, *WAITS[place:])
+
+
+def test_reads_what_the_handler_writes():
+    """The handler's own answer, through JSON, is whole here: this test's thread is the main one."""
+    written = json.loads(json.dumps(stacks_handler()))
+    merged = build([parse_stacks("rank00000.host.7", 0, written)])
+    assert merged.problems == frozenset()
+    functions = [node.frame.function for node in merged.trees["MainThread"].nodes]
+    assert "test_reads_what_the_handler_writes" in functions
 
 
 DAMAGES = [
@@ -384,6 +401,11 @@ DAMAGES = [
     (["threads", 0, "ours"], None, "threads[0].ours is absent"),
     (["threads", 0, "frames"], None, "threads[0].frames is absent"),
     (["threads", 0, "omitted_frames"], "9", "threads[0].omitted_frames is of type str"),
+    (
+        ["threads", 0],
+        {**value()["threads"][0], "omitted_frames": 1, "omitted_after": "1"},
+        "threads[0].omitted_after is of type str",
+    ),
     (["threads", 0, "frames", 3], None, "threads[0].frames[3] is absent"),
     (["threads", 0, "frames", 3, "file"], 1, "threads[0].frames[3].file is of type int"),
     (["threads", 0, "frames", 3, "line"], True, "threads[0].frames[3].line is of type bool"),

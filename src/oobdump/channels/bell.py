@@ -94,6 +94,10 @@ class Bell:
         self._alarms[alarm] = min(when, self._alarms.get(alarm, when))
         self.write(_TICK)
 
+    def cancel(self, alarm: Callable[[], None]) -> None:
+        """Forgets an alarm that is not wanted any more."""
+        self._alarms.pop(alarm, None)
+
     def write(self, byte: int) -> None:
         """Rings from inside this process. Never blocks: a full FIFO has woken the listeners already."""
         try:

@@ -73,7 +73,7 @@ class RequestFiles:
         lease = self._take_lease()
         if lease is None:
             return
-        self._bell.at(lease.renewed + LEASE_S + 0.1, self.look_soon)  # in case this look never ends
+        self._bell.at(lease.renewed + LEASE_S + 0.1, self._lease_over)
         try:
             while self._again and self._mine(lease):
                 self._again = False
@@ -84,7 +84,16 @@ class RequestFiles:
             self._lost.pop(lease, None)
             if self._lease is lease:
                 self._lease = None
+                self._bell.cancel(self._lease_over)
                 self._plan_next()
+
+    def _lease_over(self) -> None:
+        """A look that should have ended has not: it goes on for long, or it is stuck."""
+        held = self._lease
+        if held is not None and time.monotonic() - held.renewed < LEASE_S:
+            self._bell.at(held.renewed + LEASE_S + 0.1, self._lease_over)
+        elif held is not None:
+            self.look_soon()
 
     def _take_lease(self) -> _Lease | None:
         now, held = time.monotonic(), self._lease

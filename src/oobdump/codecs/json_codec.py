@@ -16,9 +16,11 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from oobdump.codecs import model
+from oobdump.codecs.base import Data, Encoded, ModelCodec
+from oobdump.codecs.look import Plain, is_plain, text_keys
 from oobdump.errors import CodecError
 
-__all__ = ["CODEC", "MAX_READ_DEPTH", "JsonCodec"]
+__all__ = ["CODEC", "MAX_READ_DEPTH"]
 
 MAX_READ_DEPTH = 900
 """Where Python's own reader gives up by default; checked by us where the program raised that limit,
@@ -29,8 +31,8 @@ def _no_literal(literal: str) -> NoReturn:
     raise CodecError(f"{literal} is not JSON: write it as a tag, or as a string")
 
 
-def _tag(kind: str) -> dict[str, Any]:
-    return {model.MARK: kind, model.BODY: None}
+def _no_default(_: object) -> NoReturn:
+    raise TypeError("the value changed after the look at it")  # the standard text asks for __class__
 
 
 _FORM = model.Form(
@@ -44,13 +46,13 @@ _FORM = model.Form(
         }
     ),
     keys=frozenset({id(str)}),
-    plain=frozenset(),
-    keys_fit=model.text_keys,
-    tag=_tag,
 )
+_PLAIN = Plain(types=frozenset(), keys_fit=text_keys)
 
-# What the encoder is given has been looked at: no cycles, nothing that its default could be asked about.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+# What the encoder is given was looked at or walked: it has no cycle.
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_no_default
+)
 _DECODER = json.JSONDecoder(object_pairs_hook=model.read_map, parse_constant=_no_literal)
 
 _MARKED = f'"{model.MARK}":'
@@ -59,15 +61,15 @@ _LONG_NUMBER = b"0" * 20
 """2**64 has 20 digits: what has fewer is in 64 bits. (A float's repr has 17 at most.)"""
 
 
-def _direct(value: object) -> model.Encoded | None:
+def _direct(value: object) -> Encoded | None:
     """The document, if the value needs no tag: then nothing of it is walked in Python."""
-    if not model.is_plain(value, _FORM):
+    if not is_plain(value, _PLAIN):
         return None
     text = _ENCODER.encode(value)  # raises for NaN
     if _MARKED in text:  # a user's map that looks like a tag; inside a string the quotes have backslashes
         return None
     data = text.encode("utf-8")  # raises for lone surrogates
-    return None if _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO) else model.Encoded(data)
+    return None if _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO) else Encoded(data)
 
 
 def _write(tree: Any) -> bytes:
@@ -88,31 +90,10 @@ def _refuse_deep(text: str) -> None:
             raise CodecError(f"the document is nested more than {MAX_READ_DEPTH} deep: oobdump writes none like that")
 
 
-class JsonCodec:
-    """``oobdump.codecs.get("json")``."""
-
-    name = "json"
-    media_type = "application/json"
-    suffix = "json"
-
-    def encode(self, value: object) -> bytes:
-        """The document of any object. Never raises."""
-        return self.encode_counting(value).data
-
-    def encode_counting(self, value: object) -> model.Encoded:
-        """The document, and how many placeholders and cuts it has."""
-        return model.encode_with(value, _FORM, _direct, _write)
-
-    def decode(self, data: bytes | bytearray | memoryview) -> Any:
-        """The value of a document. Raises ``CodecError`` and nothing else."""
-        try:
-            text = str(data, "utf-8")
-            _refuse_deep(text)
-            return _DECODER.decode(text)
-        except CodecError:
-            raise
-        except Exception as error:  # noqa: BLE001 - rubbish, recursion, memory: all one to the caller
-            raise CodecError(f"not a JSON document of oobdump: {type(error).__name__}: {error!s:.200}") from error
+def _read(data: Data) -> Any:
+    text = str(data, "utf-8")
+    _refuse_deep(text)
+    return _DECODER.decode(text)
 
 
-CODEC = JsonCodec()
+CODEC = ModelCodec("json", "application/json", "json", _FORM, _direct, _write, _read)

@@ -65,6 +65,12 @@ def _numbers(body: object) -> list[Any]:
     return _items(body)
 
 
+def _revive_fraction(body: object) -> Fraction:
+    if any(type(item) is not int for item in _items(body)):
+        raise ValueError("its body is not two integers")  # of text, Fraction would compute "1e999999999"
+    return Fraction(*_items(body))
+
+
 def _bytes(body: object) -> bytes:
     if type(body) is not bytes:
         raise ValueError("its body is not bytes")
@@ -128,7 +134,7 @@ def _zone_parts(zone: Any) -> list[Any]:
     return list(zone.__getinitargs__())  # the offset, and the name where it was given one
 
 
-def _revive_moment(cls: type[datetime] | type[time], body: object) -> object:
+def _revive_moment(cls: type[datetime | time], body: object) -> object:
     if type(body) is str:
         return cls.fromisoformat(body)
     text, fold, zone = _items(body)
@@ -142,6 +148,8 @@ def _path_kind(cls: type[pathlib.PurePath], pure: type[pathlib.PurePath]) -> Kin
     made = cls if cls in (pure, type(pathlib.Path())) else pure
     return Kind(cls, str, lambda body: made(_text(body)), made("a/b"))
 
+
+_UTC = timezone.utc
 
 KINDS: tuple[Kind, ...] = (
     # The first five are plain in some format; these are their forms where they are not.
@@ -158,8 +166,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(range, lambda r: [r.start, r.stop, r.step], lambda body: range(*_items(body)), range(3)),
     Kind(slice, lambda s: [s.start, s.stop, s.step], lambda body: slice(*_items(body)), slice(3)),
     Kind(Decimal, str, lambda body: Decimal(_text(body)), Decimal("1.10")),
-    Kind(Fraction, lambda f: [f.numerator, f.denominator], lambda body: Fraction(*_items(body)), Fraction(1, 3)),
-    Kind(datetime, _open_moment, lambda body: _revive_moment(datetime, body), datetime(2026, 1, 2, tzinfo=timezone.utc)),
+    Kind(Fraction, lambda f: [f.numerator, f.denominator], _revive_fraction, Fraction(1, 3)),
+    Kind(datetime, _open_moment, lambda body: _revive_moment(datetime, body), datetime(2026, 1, 2, tzinfo=_UTC)),
     Kind(time, _open_moment, lambda body: _revive_moment(time, body), time(3, 4, 5, 6, fold=1)),
     Kind(date, date.isoformat, lambda body: date.fromisoformat(_text(body)), date(2026, 1, 2)),
     Kind(
@@ -185,7 +193,8 @@ def open_value(value: Any) -> Tag:
     if type(value) is Tag:
         return value
     if type(value) is Marked:
-        return Tag(value.kind, body_of(value))
+        known = type(value.kind) is str and value.kind in MARKED_KINDS  # anybody can make one
+        return Tag(value.kind if known else "object", body_of(value))
     kind = _BY_TYPE.get(id(type(value)))
     if kind is None:
         return open_value(describe(value))

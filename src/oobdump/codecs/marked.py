@@ -72,10 +72,11 @@ def mark(value: object, kind: str, told: object = None, why: str = "", omitted: 
 
 def body_of(marked: Marked) -> dict[str, object]:
     """The fields that say something. ``value`` is foreign: it is compared with nothing."""
-    body: dict[str, object] = {"type": marked.type}
-    if marked.value is not None:
-        body["value"] = marked.value
-    body.update((name, field) for name in ("why", "at", "omitted") if (field := getattr(marked, name)))
+    body: dict[str, object] = {}
+    for name, cls in _FIELDS.items():
+        field = getattr(marked, name)
+        if (cls is object and field is not None) or (type(field) is cls and field):
+            body[name] = field
     return body
 
 
@@ -97,7 +98,7 @@ def describe(value: object) -> Marked:
             if told is not None:
                 return told
         return mark(value, "object", why="its type has no form")
-    except Exception as error:  # noqa: BLE001 - a class dict that changed meanwhile, say
+    except Exception as error:  # noqa: BLE001 - a class that was altered meanwhile, say
         return Marked("object", why=f"it could not be read: {peek.type_name(type(error))}", at=hex(id(value)))
 
 

@@ -1,21 +1,17 @@
 """The tagged value model: any object as a tree of the few values that a format has words for.
 
-In: any object and a ``Form`` (what the format can hold as it is). Out: ``Walked``: a tree of
-plain values in which everything else is ``{"$oobdump": kind, "v": body}``, and how much of it is
-placeholders or cut. ``read_map`` is the way back. A dict that looks like a tag is itself tagged.
-``is_plain`` says, at C speed, that a value needs no walk: exact types only, within the budgets,
-no cycle. It comes before every encoder written in C, as those call ``items()`` and ``__iter__`` of
-subclasses, write tuples as lists and keys as strings without a word, expand what is shared for
-as long as it takes, and overflow the C stack of a thread that has a small one.
-Only this module knows the budgets and where they end.
+In: any object and a ``Form`` (what the format holds as it is). Out: ``Walked``: a tree in which
+all else is ``{"$oobdump": kind, "v": body}``, and how much of it is placeholders or cut.
+``read_map`` is the way back. A dict that looks like a tag is itself written as one.
+Only this module knows the budgets of a walk and how it ends where they do: with a mark in the
+place of what was left out, which says why and how much. A cycle ends the same way.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from oobdump.codecs import peek
@@ -28,17 +24,13 @@ __all__ = [
     "MARK",
     "MAX_DEPTH",
     "MAX_ITEMS",
-    "Encoded",
     "Form",
     "Walked",
     "always",
-    "any_keys",
-    "encode_with",
+    "empty_tag",
     "in_64_bits",
-    "is_plain",
     "is_unicode",
     "read_map",
-    "text_keys",
     "walk",
 ]
 
@@ -56,21 +48,22 @@ MAX_ITEMS = 1_000_000
 """Items of all containers of one value: about a second of walking, 30 times the stacks of 200 threads."""
 
 
+def empty_tag(kind: str) -> dict[str, Any]:
+    """A tag whose body is still to come."""
+    return {MARK: kind, BODY: None}
+
+
 @dataclass(frozen=True)
 class Form:
     """What one format can hold as it is.
 
     ``leaves`` maps ``id(type)`` to a test of a value of exactly that type; ``keys`` are the ids
-    of types whose values can be keys of a map; ``tag`` makes an empty tag of a kind;
-    ``plain`` are ids of types, beside the five that every format has, that need no walk;
-    ``keys_fit`` says of exact dicts, at C speed, whether their keys need none.
+    of types whose values can be keys of a map; ``tag`` makes an empty tag of a kind.
     """
 
     leaves: Mapping[int, Callable[[Any], bool]]
     keys: frozenset[int]
-    plain: frozenset[int]
-    keys_fit: Callable[[list[dict[Any, Any]]], bool]
-    tag: Callable[[str], dict[str, Any]]
+    tag: Callable[[str], dict[str, Any]] = empty_tag
 
 
 @dataclass(frozen=True)
@@ -78,15 +71,6 @@ class Walked:
     """A tree that the format can hold; how many placeholders it has, and how many cuts."""
 
     tree: Any
-    unknown: int = 0
-    cut: int = 0
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A document; how many placeholders it has, and how many marks of a cut."""
-
-    data: bytes
     unknown: int = 0
     cut: int = 0
 
@@ -110,49 +94,6 @@ def is_unicode(text: str) -> bool:
 def in_64_bits(number: int) -> bool:
     """Whether the number is one that msgpack and careful JSON readers hold."""
     return -(2**63) <= number < 2**64
-
-
-def any_keys(_: list[dict[Any, Any]]) -> bool:
-    """For a format whose maps take keys of each type that needs no walk."""
-    return True
-
-
-def text_keys(dicts: list[dict[Any, Any]]) -> bool:
-    """Whether all keys are strings, at C speed: ``join`` takes nothing else (subclasses: see ``is_plain``)."""
-    try:
-        "".join(chain.from_iterable(dicts))
-    except TypeError:
-        return False
-    return True
-
-
-def is_plain(value: object, form: Form) -> bool:
-    """Whether a C encoder can be given the value as it is. Looks at a whole level at a time.
-
-    May raise ``RuntimeError`` if the value changes meanwhile: then it is not plain either.
-    """
-    level, items = [value], 1
-    for _ in range(MAX_DEPTH + 1):
-        dicts, lists, odd = _sort(level)
-        if odd and not form.plain.issuperset(map(id, map(type, odd))):
-            return False
-        items += 2 * sum(map(len, dicts)) + sum(map(len, lists))
-        if items > MAX_ITEMS or not form.keys_fit(dicts):
-            return False
-        if not dicts and not lists:
-            return True
-        level = gc.get_referents(*dicts, *lists)  # their keys and values: a C loop that calls nobody
-    return False
-
-
-def _sort(level: list[Any]) -> tuple[list[dict[Any, Any]], list[list[Any]], list[Any]]:
-    """The dicts, the lists and whatever is neither one of these nor of the five plain types."""
-    # `is`, one by one: a set of types would hash them, and comparing could run a metaclass.
-    rest = [v for v in level if (t := type(v)) is not str and t is not int and t is not float and t is not bool and v is not None]
-    dicts = [v for v in rest if type(v) is dict]
-    lists = [v for v in rest if type(v) is list]
-    odd = [v for v in rest if type(v) is not dict and type(v) is not list] if len(rest) > len(dicts) + len(lists) else []
-    return dicts, lists, odd
 
 
 class _Frame:
@@ -290,25 +231,6 @@ def read_map(pairs: list[tuple[Any, Any]]) -> Any:
         raise CodecError("a key comes twice in one map: two readers would read two values")
     if MARK not in found:
         return found
-    if len(found) != 2 or BODY not in found:
+    if found.keys() != {MARK, BODY}:
         raise CodecError(f"a map with the key {MARK} has other keys than {BODY}: it is no tag, and no data of ours")
     return revive(found[MARK], found[BODY])
-
-
-def encode_with(
-    value: object, form: Form, direct: Callable[[object], Encoded | None], write: Callable[[Any], bytes]
-) -> Encoded:
-    """The document of any object: directly where ``direct`` can, else through a walk. Never raises."""
-    try:
-        found = direct(value)
-        if found is not None:
-            return found
-    except Exception:  # noqa: BLE001, S110 - lone surrogates, NaN, a dict that changed: the walk knows
-        pass
-    try:
-        walked = walk(value, form)
-        return Encoded(write(walked.tree), walked.unknown, walked.cut)
-    except Exception as error:  # noqa: BLE001 - out of memory, most likely
-        why = f"the value could not be encoded: {peek.type_name(type(error))}"
-        last = walk(mark(value, "cut", why=why), form)
-        return Encoded(write(last.tree), cut=1)

@@ -8,39 +8,30 @@ No extension type is written. On reading, a foreign one stays a ``msgpack.ExtTyp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import msgpack
 
 from oobdump.codecs import model
-from oobdump.errors import CodecError
+from oobdump.codecs.base import Data, Encoded, ModelCodec
+from oobdump.codecs.look import Plain, any_keys, is_plain
 
-__all__ = ["CODEC", "MsgpackCodec"]
-
-
-def _tag(kind: str) -> dict[str, Any]:
-    return {model.MARK: kind, model.BODY: None}
+__all__ = ["CODEC"]
 
 
-_LEAVES = MappingProxyType(
-    {
-        id(type(None)): model.always,
-        id(bool): model.always,
-        id(int): model.in_64_bits,
-        id(float): model.always,
-        id(str): model.is_unicode,
-        id(bytes): model.always,
-    }
-)
+_LEAVES: dict[int, Callable[[Any], bool]] = {
+    id(type(None)): model.always,
+    id(bool): model.always,
+    id(int): model.in_64_bits,
+    id(float): model.always,
+    id(str): model.is_unicode,
+    id(bytes): model.always,
+}
 
-_FORM = model.Form(
-    leaves=_LEAVES,
-    keys=frozenset(_LEAVES),
-    plain=frozenset({id(bytes)}),
-    keys_fit=model.any_keys,
-    tag=_tag,
-)
+_FORM = model.Form(leaves=MappingProxyType(_LEAVES), keys=frozenset(_LEAVES))
+_PLAIN = Plain(types=frozenset({id(bytes)}), keys_fit=any_keys)
 
 _MARKED: bytes = msgpack.packb(model.MARK)
 
@@ -51,38 +42,17 @@ def _write(tree: Any) -> bytes:
     return packed
 
 
-def _direct(value: object) -> model.Encoded | None:
+def _direct(value: object) -> Encoded | None:
     """The document, if the value needs no tag: then nothing of it is walked in Python."""
-    if not model.is_plain(value, _FORM):
+    if not is_plain(value, _PLAIN):
         return None
     data = _write(value)  # raises for lone surrogates and for integers beyond 64 bits
-    return None if _MARKED in data else model.Encoded(data)  # a user's map may look like a tag
+    return None if _MARKED in data else Encoded(data)  # a user's map may look like a tag
 
 
-class MsgpackCodec:
-    """``oobdump.codecs.get("msgpack")``."""
-
-    name = "msgpack"
-    media_type = "application/msgpack"
-    suffix = "msgpack"
-
-    def encode(self, value: object) -> bytes:
-        """The document of any object. Never raises."""
-        return self.encode_counting(value).data
-
-    def encode_counting(self, value: object) -> model.Encoded:
-        """The document, and how many placeholders and cuts it has."""
-        return model.encode_with(value, _FORM, _direct, _write)
-
-    def decode(self, data: bytes | bytearray | memoryview) -> Any:
-        """The value of a document. Raises ``CodecError`` and nothing else."""
-        try:
-            # Lengths are bounded by that of the data, nesting by the library's own 1,024 (it does not recurse).
-            return msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=model.read_map)
-        except CodecError:
-            raise
-        except Exception as error:  # noqa: BLE001 - rubbish, memory: all one to the caller
-            raise CodecError(f"not a msgpack document of oobdump: {type(error).__name__}: {error!s:.200}") from error
+def _read(data: Data) -> Any:
+    # Lengths are bounded by that of the data, nesting by the library's own 1,024: it does not recurse.
+    return msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=model.read_map)
 
 
-CODEC = MsgpackCodec()
+CODEC = ModelCodec("msgpack", "application/msgpack", "msgpack", _FORM, _direct, _write, _read)

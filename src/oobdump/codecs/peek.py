@@ -88,7 +88,7 @@ def _own(cls: type, name: str) -> object:
     """A name of the class's own dict. Not by look-up: a key of it may be a string with its own ``__eq__``."""
     for key, value in list(_VARS.__get__(cls).items()):
         if type(key) is str and key == name:
-            return value  # type: ignore[no-any-return]
+            return value
     return ABSENT
 
 
@@ -122,7 +122,7 @@ def slot(value: object, name: str) -> object:
     if type(member) is not types.MemberDescriptorType:
         return ABSENT
     try:
-        return member.__get__(value)  # type: ignore[no-any-return]
+        return member.__get__(value)
     except AttributeError:
         return ABSENT
 

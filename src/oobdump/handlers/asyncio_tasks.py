@@ -14,7 +14,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from oobdump.handlers.coroutines import chain
-from oobdump.handlers.plain import dict_of, text, type_name
+from oobdump.handlers.plain import dict_of, text, text_of, type_name
 from oobdump.identity import now_iso
 
 __all__ = ["asyncio_tasks"]
@@ -24,6 +24,9 @@ _MAX_TASKS = 10_000
 
 _TABLES = ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
 """The first up to Python 3.11, the others since 3.12."""
+
+_HIDES_TASKS = (3, 14)
+"""Since then each thread has a list of its own, in C."""
 
 _RETRIES = 100
 """For a table that is no plain WeakSet and can only be iterated; asyncio itself tries a thousand times."""
@@ -54,6 +57,8 @@ def _unfinished(module: ModuleType, problems: list[str]) -> list[Any]:
     tables = [table for name in _TABLES if (table := dict_of(module).get(name)) is not None]
     if not tables:
         problems.append("this asyncio keeps its tasks where oobdump does not know to look")
+    if sys.version_info >= _HIDES_TASKS:
+        problems.append("this Python keeps most tasks where only their own thread can list them")
     tasks = {id(task): task for table in tables for task in _members(table, problems)}
     return [task for task in tasks.values() if _field(task, "_state") == "PENDING"]
 
@@ -119,21 +124,19 @@ def _is_task(value: Any) -> bool:
 
 
 def _base(value: Any) -> Any:
-    """asyncio's own task class, C or Python, that an object is of; None for any other."""
+    """The task class of asyncio, C or Python, that an object is of; None for any other."""
     module = sys.modules.get("asyncio.tasks")
     bases = (dict_of(module).get(name) for name in ("Task", "_PyTask"))
-    return next((base for base in bases if isinstance(base, type) and issubclass(type(value), base)), None)
+    return next((base for base in bases if type(base) is type and issubclass(type(value), base)), None)
 
 
 def _name(task: Any) -> str | None:
     base = _base(task)
-    name = _field(task, "_name") if base is None else base.get_name(task)
-    return text(name) if isinstance(name, str) else None
+    return text_of(_field(task, "_name") if base is None else base.get_name(task))
 
 
 def _coroutine_name(coroutine: Any) -> str:
-    name = _field(coroutine, "__qualname__")
-    return text(name) if isinstance(name, str) else type_name(type(coroutine))
+    return text_of(_field(coroutine, "__qualname__")) or type_name(type(coroutine))
 
 
 def _loops(tasks: list[Any], current: Mapping[int, Any]) -> list[dict[str, Any]]:

@@ -27,6 +27,10 @@ _MAX_FRAMES = 100
 
 _READ_BYTES = 2**20
 
+_POINTER_BYTES = 8 if sys.maxsize > 2**32 else 4
+
+_PARAMETER_FIELDS = ("name", "type", "default", "required", "help")
+
 
 class _Registry(Protocol):
     """What is needed of a registry here."""
@@ -63,10 +67,7 @@ def _entry(handler: Any) -> dict[str, Any]:
         "help": text(handler.help),
         "shape": "value" if handler.returns_value else "response",
         "quick": handler.quick,
-        "parameters": [
-            {"name": each.name, "type": each.type, "default": each.default, "required": each.required, "help": each.help}
-            for each in handler.parameters
-        ],
+        "parameters": [{field: getattr(each, field) for field in _PARAMETER_FIELDS} for each in handler.parameters],
     }
 
 
@@ -101,9 +102,6 @@ def _by_hand() -> Iterator[str]:
         yield "\n" if count else ""
         yield f"{word} 0x{ident:0{2 * _POINTER_BYTES}x} (most recent call first):\n"
         yield from _lines(frames.pop(ident))
-
-
-_POINTER_BYTES = 8 if sys.maxsize > 2**32 else 4
 
 
 def _lines(frame: FrameType | None) -> Iterator[str]:

@@ -42,7 +42,8 @@ def cgroup() -> dict[str, Any]:
     entry: dict[str, Any] = {"version": version, "path": text(path), "directory": directory}
     if directory is None:
         return entry | {"memory": None}
-    sizes = {name: _size(f"{directory}/{file}") for name, file in files.items() if os.path.exists(f"{directory}/{file}")}
+    there = {name: f"{directory}/{file}" for name, file in files.items() if os.path.exists(f"{directory}/{file}")}
+    sizes = {name: _size(path) for name, path in there.items()}
     return entry | {"memory": sizes, "events": _pairs(f"{directory}/memory.events"), "pressure": _pressure(directory)}
 
 
@@ -81,4 +82,9 @@ def _pressure(directory: str) -> dict[str, dict[str, float]]:
     if not os.path.exists(path):
         return {}
     lines = (line.split() for line in read_file(path).splitlines())
-    return {kind: {name: float(value) for name, _, value in (word.partition("=") for word in words)} for kind, *words in lines}
+    return {kind: dict(map(_share, words)) for kind, *words in lines}
+
+
+def _share(word: str) -> tuple[str, float]:
+    name, _, value = word.partition("=")
+    return name, float(value)

@@ -12,7 +12,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from oobdump.handlers.plain import Readings, dict_of, text
+from oobdump.handlers.plain import Readings, dict_of, text, text_of
 from oobdump.handlers.redaction import redact, redact_value
 from oobdump.identity import now_iso
 
@@ -38,7 +38,7 @@ _MODULES = (
 )
 """Modules whose version has explained a hang before: the training stack, and what changes threads, signals or I/O."""
 
-_BUILDS = {"torch.version": ("cuda", "hip", "git_version", "debug")}
+_BUILDS = {"torch.version": ("cuda", "hip", "git_version")}
 
 
 def environment(*, values: bool = True) -> dict[str, Any]:
@@ -66,21 +66,22 @@ def _names() -> list[str]:
 
 
 def _search_path() -> list[str]:
-    return [redact(text(path)) for path in sys.path[:_MAX_PATHS] if isinstance(path, str)]
+    return [redact(path) for path in map(text_of, sys.path[:_MAX_PATHS]) if path is not None]
 
 
 def _versions() -> dict[str, str]:
-    found = {name: version for name in _MODULES if (version := _version(name))}
+    versions = ((name, _version(name)) for name in _MODULES)
+    found = {name: version for name, version in versions if version}
     for name, attributes in _BUILDS.items():
         known = _attributes(name)
-        found |= {f"{name}.{each}": text(str(known[each])) for each in attributes if type(known.get(each)) in (str, bool)}
+        found |= {f"{name}.{each}": version for each in attributes if (version := text_of(known.get(each)))}
     return found
 
 
 def _version(name: str) -> str | None:
     attributes = _attributes(name)
     values = (attributes.get(each) for each in _VERSION_ATTRIBUTES)
-    return next((text(value) for value in values if isinstance(value, str)), None)
+    return next(filter(None, map(text_of, values)), None)
 
 
 def _attributes(name: str) -> dict[str, Any]:

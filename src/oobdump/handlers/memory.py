@@ -52,12 +52,17 @@ def _collector() -> dict[str, Any]:
 
 
 def _objects(top: int) -> dict[str, Any]:
-    """Tracked objects by type, most frequent first; the list is gone before a name is made."""
-    kinds = Counter(map(type, gc.get_objects()))
+    """Tracked objects by type, most frequent first.
+
+    Counted by the type's address: the hash of a type is its metaclass's business.
+    """
+    kinds = [*map(type, gc.get_objects())]  # the objects themselves are let go of at once
+    types = {id(kind): kind for kind in kinds}
     counts: Counter[str] = Counter()
-    for kind, count in kinds.items():
-        counts[type_name(kind)] += count
-    return {"total": counts.total(), "by_type": [{"type": name, "count": count} for name, count in counts.most_common(top)]}
+    for ident, count in Counter(map(id, kinds)).items():
+        counts[type_name(types[ident])] += count
+    most = [{"type": name, "count": count} for name, count in counts.most_common(top)]
+    return {"total": len(kinds), "by_type": most}
 
 
 def _traced(top: int) -> dict[str, Any]:
@@ -67,7 +72,8 @@ def _traced(top: int) -> dict[str, Any]:
     now, peak = tracemalloc.get_traced_memory()
     lines = tracemalloc.take_snapshot().statistics("lineno")[:top]
     entries = [
-        {"file": text(line.traceback[0].filename), "line": line.traceback[0].lineno, "bytes": line.size, "blocks": line.count}
+        {"file": text(place.filename), "line": place.lineno, "bytes": line.size, "blocks": line.count}
         for line in lines
+        for place in line.traceback
     ]
     return {"tracing": True, "traced_bytes": now, "peak_bytes": peak, "top": entries}

@@ -12,7 +12,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Readings", "dict_of", "literal", "read_file", "text", "type_name"]
+__all__ = ["Readings", "dict_of", "literal", "read_file", "text", "text_of", "type_name"]
 
 _MAX_TEXT_CHARS = 4096
 """A thread's name, a path, a variable of the environment: a longer one is cut, and says so."""
@@ -28,11 +28,11 @@ _MAX_FILE_BYTES = 2**18
 
 _READ_BYTES = 2**14
 
-_SIZED = (list, tuple, dict, set, frozenset, bytearray, range, deque, defaultdict, OrderedDict)
+_SIZED = (list, tuple, dict, set, frozenset, bytearray, deque, defaultdict, OrderedDict)
 """Built-in types whose ``len`` is one field."""
 
 _qualname_of = type.__dict__["__qualname__"].__get__
-_namespace_of = type.__dict__["__dict__"].__get__
+_module_of = type.__dict__["__module__"].__get__
 
 _T = TypeVar("_T")
 
@@ -61,11 +61,15 @@ def text(value: str, limit_chars: int = _MAX_TEXT_CHARS) -> str:
     return plain[:limit_chars].encode("utf-8", "backslashreplace").decode("utf-8") + cut
 
 
+def text_of(value: object) -> str | None:
+    """A text of any ``str`` type, else None. No ``isinstance``: it would ask a user's object for its ``__class__``."""
+    return text(value) if issubclass(type(value), str) else None  # type: ignore[arg-type]
+
+
 def type_name(kind: type) -> str:
-    """The type's qualified name, as it was when its class statement ran."""
-    module = _namespace_of(kind).get("__module__")
-    name = text(_qualname_of(kind))
-    return name if not isinstance(module, str) or module == "builtins" else f"{text(module)}.{name}"
+    """The type's qualified name, past its metaclass."""
+    module, name = text_of(_module_of(kind)), text(_qualname_of(kind))
+    return name if module is None or module == "builtins" else f"{module}.{name}"
 
 
 def dict_of(value: object) -> dict[str, Any]:
@@ -79,17 +83,17 @@ def dict_of(value: object) -> dict[str, Any]:
 
 def literal(value: object) -> str:
     """A local variable as a short text: a literal for built-in scalars, else the type and, if cheap, its length."""
-    kind = type(value)
-    if value is None or kind is bool or kind is float:
+    if value is None or type(value) is bool or type(value) is float:
         return repr(value)
-    if isinstance(value, int) and kind is int:
+    if type(value) is int:
         bits = value.bit_length()
         return repr(value) if bits <= _MAX_LITERAL_BITS else f"<int of {bits} bits>"
-    if isinstance(value, (str, bytes)) and kind in (str, bytes):
-        shown = repr(value[:_MAX_LITERAL_CHARS])
-        return text(shown, 10 * _MAX_LITERAL_CHARS) + ("" if len(value) <= _MAX_LITERAL_CHARS else f"… ({len(value)})")
-    size = f" of {len(value)}" if kind in _SIZED else ""  # type: ignore[arg-type]
-    return f"<{type_name(kind)}{size}>"
+    if type(value) is str or type(value) is bytes:
+        shown = text(repr(value[:_MAX_LITERAL_CHARS]), 10 * _MAX_LITERAL_CHARS)
+        return shown if len(value) <= _MAX_LITERAL_CHARS else f"{shown}… ({len(value)})"
+    sized = any(type(value) is each for each in _SIZED)  # not ``in``: that would ask a metaclass's ``__eq__``
+    size = f" of {len(value)}" if sized else ""  # type: ignore[arg-type]
+    return f"<{type_name(type(value))}{size}>"
 
 
 def read_file(path: str) -> str:

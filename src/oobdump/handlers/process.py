@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from oobdump.handlers.cgroup import cgroup
-from oobdump.handlers.plain import Readings, read_file, text
+from oobdump.handlers.plain import Readings, read_file, text, text_of
 from oobdump.handlers.redaction import redact_arguments
 from oobdump.handlers.stacks import python_threads
 from oobdump.identity import iso, now_iso
@@ -40,7 +40,13 @@ _MEMORY_FIELDS = {
 }
 """Our names, in bytes, and those of ``/proc/self/status``, in KiB."""
 
-_SIGNAL_FIELDS = {"pending": "SigPnd", "shared_pending": "ShdPnd", "blocked": "SigBlk", "ignored": "SigIgn", "caught": "SigCgt"}
+_SIGNAL_FIELDS = {
+    "pending": "SigPnd",
+    "shared_pending": "ShdPnd",
+    "blocked": "SigBlk",
+    "ignored": "SigIgn",
+    "caught": "SigCgt",
+}
 
 _LIMITS = {name[7:].lower(): getattr(resource, name) for name in sorted(dir(resource)) if name.startswith("RLIMIT_")}
 
@@ -90,7 +96,8 @@ def _python() -> dict[str, str]:
 
 
 def _ids() -> dict[str, Any]:
-    return {"uid": os.getuid(), "euid": os.geteuid(), "gid": os.getgid(), "egid": os.getegid(), "groups": os.getgroups()}
+    ids = {"uid": os.getuid(), "euid": os.geteuid(), "gid": os.getgid(), "egid": os.getegid()}
+    return ids | {"groups": os.getgroups()}
 
 
 def _times() -> dict[str, Any]:
@@ -122,7 +129,8 @@ def _usage() -> dict[str, int]:
 def _descriptors() -> dict[str, Any]:
     """How many are open (the one that counts them left out), and how many may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return {"open": len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")) - 1, "limit": _limit(soft)}
+    found = os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    return {"open": len(found) - 1, "limit": _limit(soft)}
 
 
 def _limit(value: int) -> int | None:
@@ -137,9 +145,10 @@ def _limits() -> dict[str, Any]:
 def _threads() -> dict[str, Any]:
     """Each native thread, those without Python too; a state of D waits in the kernel and cannot be interrupted."""
     tids = sorted(map(int, os.listdir("/proc/self/task")))
-    names = {facts.get("_native_id"): facts.get("_name") for facts in python_threads().values()}
+    known = ((facts.get("_native_id"), facts.get("_name")) for facts in python_threads().values())
+    names = {native: name for native, name in known if type(native) is int}
     entries = [_thread(tid, names.get(tid)) for tid in tids[:_MAX_THREADS]]
-    return {"count": len(tids), "omitted": len(tids) - len(tids[:_MAX_THREADS]), "threads": [*filter(None, entries)]}
+    return {"count": len(tids), "omitted": max(0, len(tids) - _MAX_THREADS), "threads": [*filter(None, entries)]}
 
 
 def _thread(tid: int, python_name: object) -> dict[str, Any] | None:
@@ -150,7 +159,7 @@ def _thread(tid: int, python_name: object) -> dict[str, Any] | None:
     return {
         "native_id": tid,
         "name": name,
-        "python_name": text(python_name) if isinstance(python_name, str) else None,
+        "python_name": text_of(python_name),
         "state": fields[_STATE_FIELD],
         "user_s": _ticks_to_seconds(fields[_USER_FIELD]),
         "system_s": _ticks_to_seconds(fields[_SYSTEM_FIELD]),

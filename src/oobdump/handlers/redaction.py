@@ -14,9 +14,13 @@ __all__ = ["REDACTED", "is_secret_name", "redact", "redact_arguments", "redact_v
 
 REDACTED = "(redacted)"
 
-_NAME_ANYWHERE = re.compile(r"passwo?r?d|passphrase|secret|credential|private|api_?key|oauth|bearer|cookie", re.IGNORECASE)
+_NAME_ANYWHERE = re.compile(
+    r"passwo?r?d|passphrase|secret|credential|private|api_?key|oauth|bearer|cookie", re.IGNORECASE
+)
 _NAME_AT_END = re.compile(r"(?:keys?|tokens?|pwd)(?:_?(?:id|file|path|json|b64|base64|value|\d+))?$", re.IGNORECASE)
-_WORDS = frozenset({"key", "token", "auth", "dsn", "pass", "pw", "cred", "creds", "jwt", "sas", "pat", "sig", "signature", "session"})
+_WORDS = frozenset(
+    {"key", "token", "auth", "dsn", "pass", "pw", "cred", "creds", "jwt", "sas", "pat", "sig", "signature", "session"}
+)
 _WORD_BREAK = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 _HARMLESS = frozenset({"pwd", "oldpwd"})
 """Shells keep the working directory there."""
@@ -56,8 +60,9 @@ def redact(text: str) -> str:
     """The text without user information in URLs, known tokens, and values assigned to secret names."""
     text = _TOKENS.sub(REDACTED, text)
     text = _USER_INFO.sub(f"{REDACTED}@", text)
-    text = _SCHEME.sub(rf"\1 {REDACTED}", text)
-    return _ASSIGNMENT.sub(rf"\g<1>{REDACTED}", text)
+    # Functions, not templates: `re` imports itself to expand a template, and nothing is imported here.
+    text = _SCHEME.sub(lambda found: f"{found[1]} {REDACTED}", text)
+    return _ASSIGNMENT.sub(lambda found: f"{found[1]}{REDACTED}", text)
 
 
 def redact_value(name: str, value: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from oobdump.handlers.plain import dict_of, literal, text
+from oobdump.handlers.plain import dict_of, literal, text, text_of
 from oobdump.handlers.redaction import REDACTED, is_secret_name, redact
 from oobdump.identity import now_iso
 from oobdump.threads import thread_names
@@ -33,8 +33,14 @@ _OUTERMOST_FRAMES = 100
 _MAX_LOCALS = 100
 """Per frame; a module's frame has all its globals."""
 
-_FUNCTION_LOCALS = (lambda: type(sys._getframe().f_locals))()  # noqa: SLF001 - the type has no public name
-"""dict up to Python 3.12, a proxy since 3.13; any other mapping is a user's and is not touched."""
+
+def _type_of_locals() -> type:
+    """A dict up to Python 3.12, a proxy without a public name since 3.13."""
+    return type(sys._getframe().f_locals)  # noqa: SLF001 - see above
+
+
+_FUNCTION_LOCALS = _type_of_locals()
+"""Any other mapping is a user's (a metaclass made it) and is not touched."""
 
 
 class Place(NamedTuple):
@@ -107,7 +113,7 @@ def _thread_entry(ident: int, main: bool, facts: Mapping[str, Any]) -> dict[str,
     if ident == _thread.get_ident():
         native = _thread.get_native_id()
     return {
-        "name": text(name) if isinstance(name, str) else None,
+        "name": text_of(name),
         "ident": ident,
         "native_id": native if type(native) is int else None,
         "daemon": daemon if type(daemon) is bool else None,
@@ -151,12 +157,11 @@ def _variables(frame: FrameType) -> dict[str, str]:
     found = frame.f_locals
     if type(found) is not dict and type(found) is not _FUNCTION_LOCALS:
         return {}
-    entries = [(name, value) for name, value in dict(found).items() if isinstance(name, str)]
-    return {text(name): _described(name, value) for name, value in entries[:_MAX_LOCALS]}
+    entries = [(text_of(name), value) for name, value in dict(found).items()]
+    return {name: _described(name, value) for name, value in entries[:_MAX_LOCALS] if name is not None}
 
 
 def _described(name: str, value: object) -> str:
-    if is_secret_name(name) and type(value) in (str, bytes):
-        return REDACTED
-    shown = literal(value)
-    return redact(shown) if type(value) is str else shown
+    if type(value) is not str and type(value) is not bytes:
+        return literal(value)
+    return REDACTED if is_secret_name(name) else redact(literal(value))

@@ -72,7 +72,7 @@ Stack = tuple[Frame, ...]
 """Frames of one thread, outermost first."""
 
 OMITTED = Frame("", 0, "(frames omitted)")
-"""Stands in front of a stack that was cut; without a number, so that equal remainders stay equal."""
+"""Stands where the handler left frames out; without their number, so that equal remainders stay equal."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def _thread(item: object, where: str) -> ThreadStack:
     main, ours = _flag(item.get("main"), f"{where}.main"), _flag(item.get("ours"), f"{where}.ours")
     stack = _stack(frames, where)
     if _count(item.get("omitted_frames", 0), f"{where}.omitted_frames"):
-        stack = (OMITTED, *stack)
+        after = _count(item.get("omitted_after", 0), f"{where}.omitted_after")
+        stack = (*stack[:after], OMITTED, *stack[after:])
     return ThreadStack(label_of(name, main=main), name, main, ours, stack)
 
 

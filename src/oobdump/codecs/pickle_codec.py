@@ -1,0 +1,245 @@
+"""Values as a pickle that ``pickle.load`` reads with the standard library alone.
+
+In: any object. Out: protocol 5. Built-in and standard values are themselves; what is shared or
+refers to itself stays so. All else is a ``Warning`` whose text says what it stood for and whose
+attributes are the fields of ``Marked``: of the standard classes, one with attributes that can be
+a dict's key and that no value of ours is otherwise. No class of the user's is ever named.
+On reading, every global outside the table below is refused by name and nothing of it runs; what
+the table gives cannot be altered by the pickle. (A class as a value comes back marked, but as the
+table's entry if the same pickle also uses it to build a value.)
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import pickle
+import sys
+import types
+import uuid
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+from oobdump.codecs import model
+from oobdump.codecs.base import Data, Encoded, ModelCodec
+from oobdump.codecs.kinds import open_value
+from oobdump.codecs.look import Plain, any_keys, is_plain
+from oobdump.codecs.marked import MARKED_KINDS, Marked, Tag
+from oobdump.errors import CodecError
+
+__all__ = ["CODEC", "MAX_SAFE_RECURSION", "PROTOCOL"]
+
+PROTOCOL = 5
+"""In every Python since 3.8; the first with a word for bytearray and with buffers kept apart."""
+
+MAX_SAFE_RECURSION = 2000
+"""The C pickler recurses as deep as ``sys.setrecursionlimit`` lets it. 2,000 levels take a third of
+the 2 MiB stack that a thread has under ``ulimit -s unlimited``; beyond, deep values are walked."""
+
+
+class _Node(dict[str, Any]):
+    """A tag in a walked tree. Not a plain dict, so that the pickler asks ``reducer_override``."""
+
+
+_LEAF_TYPES = (type(None), bool, int, float, str, bytes)
+
+_FORM = model.Form(
+    leaves=MappingProxyType({id(cls): model.always for cls in (*_LEAF_TYPES, bytearray)}),
+    keys=frozenset(map(id, _LEAF_TYPES)),
+    tag=lambda kind: _Node(model.empty_tag(kind)),
+)
+_PLAIN = Plain(types=frozenset({id(bytes), id(bytearray)}), keys_fit=any_keys)
+
+# --- writing: how a kind's body is handed to the class that makes the value of it
+
+_Reduced = tuple[Any, ...]
+
+
+def _moment(cls: Any) -> Callable[[Any], _Reduced]:
+    def reduce_moment(body: Any) -> _Reduced:
+        text, fold, zone = (body, 0, None) if type(body) is str else body
+        moment = cls.fromisoformat(text).replace(fold=fold)
+        made, args = moment.__reduce_ex__(PROTOCOL)
+        return made, args if zone is None else (*args, zone)
+
+    return reduce_moment
+
+
+def _one(cls: Any) -> Callable[[Any], _Reduced]:
+    return lambda body: (cls, (body,))
+
+
+def _spread(cls: Any) -> Callable[[Any], _Reduced]:
+    return lambda body: (cls, tuple(body))
+
+
+_PATHS = (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath)
+
+
+def _date(body: Any) -> _Reduced:
+    day = date.fromisoformat(body)
+    return date, (day.year, day.month, day.day)
+
+
+def _pairs(body: Any) -> _Reduced:
+    return dict, (list(zip(body[::2], body[1::2], strict=True)),)
+
+
+_ONE: tuple[type, ...] = (tuple, set, frozenset, bytearray, Decimal, uuid.UUID, *_PATHS)
+_SPREAD: tuple[type, ...] = (complex, range, slice, Fraction, timedelta, timezone)
+_OTHER = {"dict": _pairs, "date": _date, "datetime": _moment(datetime), "time": _moment(time)}
+
+_REDUCERS: Mapping[str, Callable[[Any], _Reduced]] = MappingProxyType(
+    {cls.__name__: _one(cls) for cls in _ONE} | {cls.__name__: _spread(cls) for cls in _SPREAD} | _OTHER
+)
+
+_OWN_GLOBALS = frozenset(map(id, (*_ONE, *_SPREAD, dict, date, datetime, time, Warning)))
+"""What a reduction names; by ``id``, since a foreign class could bring its own hash."""
+
+
+class _Pickler(pickle.Pickler):
+    """Asked for whatever the C code has no opcode for, before it would ask the object's class."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, PROTOCOL)
+        self.unknown = 0
+        self._room = model.MAX_ITEMS
+
+    def reducer_override(self, obj: Any) -> Any:
+        if id(obj) in _OWN_GLOBALS:
+            return NotImplemented
+        self._room -= 1
+        if self._room < 0:
+            raise OverflowError("too many items: the walk cuts them")
+        tag = Tag(obj[model.MARK], obj[model.BODY]) if type(obj) is _Node else open_value(obj)
+        return self._reduce_mark(tag) if tag.kind in MARKED_KINDS else _REDUCERS[tag.kind](tag.body)
+
+    def _reduce_mark(self, tag: Tag) -> _Reduced:
+        body: Any = tag.body
+        self.unknown += tag.kind == "object"
+        return Warning, (f"{tag.kind} {body.get('type')}",), {"kind": tag.kind, **body}
+
+
+def _dump(pickler: pickle.Pickler, value: object) -> None:
+    pickler.dump(value)
+
+
+def _loaded(name: str, *_: object) -> types.ModuleType:
+    return sys.modules[name]
+
+
+# For each class it names, the C pickler calls the __import__ of the builtins that the calling frame
+# has. This frame has builtins of its own, so that nobody's import hook or lock is in the way.
+_dump_without_import: Callable[[pickle.Pickler, object], None] = types.FunctionType(
+    _dump.__code__, {"__builtins__": {"__import__": _loaded}}, "_dump_without_import"
+)
+
+
+def _pickled(value: object) -> Encoded:
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    _dump_without_import(pickler, value)
+    return Encoded(file.getvalue(), pickler.unknown)
+
+
+def _direct(value: object) -> Encoded | None:
+    if sys.getrecursionlimit() > MAX_SAFE_RECURSION and not is_plain(value, _PLAIN):
+        return None
+    return _pickled(value)  # RecursionError if it is too deep
+
+
+# --- reading
+
+
+class _Maker:
+    """What a pickle gets for a global: it can call it, with arguments that make no bomb, and no more.
+
+    ``BUILD`` could set attributes of a class that is written in Python: here it is refused.
+    """
+
+    __slots__ = ("_allows", "_make", "_name")
+
+    def __init__(self, make: Callable[..., object], name: str, allows: Callable[[tuple[Any, ...]], bool]) -> None:
+        self._make = make
+        self._name = name
+        self._allows = allows
+
+    def __call__(self, *args: Any) -> object:
+        if not self._allows(args):
+            raise CodecError(f"it calls {self._name} with what no dump has")
+        return self._make(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise CodecError(f"it tries to alter {self._name}")
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+def _of_items(args: tuple[Any, ...]) -> bool:
+    """Filled from what the pickle holds, item by item: not from a number or a range, which are cheap to write."""
+    return not args or type(args[0]) not in (int, range)
+
+
+def _of_integers(args: tuple[Any, ...]) -> bool:
+    """``Fraction("1e999999999")`` would be computed."""
+    return all(type(arg) is int for arg in args)
+
+
+def _of_any(_: tuple[Any, ...]) -> bool:
+    return True
+
+
+def _unmark(*_: object) -> Marked:
+    return Marked()  # BUILD fills it
+
+
+def _allowed() -> dict[tuple[str, str], Any]:
+    filled: tuple[type, ...] = (tuple, list, set, frozenset, dict, bytearray, OrderedDict, deque, Counter)
+    makers: list[tuple[str, type, Callable[[tuple[Any, ...]], bool]]] = [
+        *((cls.__module__, cls, _of_items) for cls in filled),
+        *((cls.__module__, cls, _of_any) for cls in (complex, range, slice, date, datetime, time, timedelta, timezone)),
+        ("decimal", Decimal, _of_any),
+        ("fractions", Fraction, _of_integers),
+        *((module, cls, _of_any) for cls in _PATHS for module in ("pathlib", "pathlib._local")),  # _local: 3.13
+    ]
+    allowed: dict[tuple[str, str], Any] = {
+        (module, cls.__name__): _Maker(cls, f"{module}.{cls.__name__}", allows) for module, cls, allows in makers
+    }
+    allowed["builtins", "Warning"] = _Maker(_unmark, "builtins.Warning", _of_any)
+    # The class itself, as the pickles of others use NEWOBJ; its own __setstate__ keeps BUILD off the class.
+    allowed["uuid", "UUID"] = uuid.UUID
+    return allowed
+
+
+_ALLOWED = MappingProxyType(_allowed())
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            what = f"{module}.{name}"
+            raise CodecError(
+                f"the pickle names {what!r:.200}, which is not among the standard values that oobdump reads: "
+                "it was not run; load it with pickle only if you trust whoever wrote it"
+            ) from None
+
+
+def _read(data: Data) -> Any:
+    file = io.BytesIO(data)
+    value = _Unpickler(file).load()
+    if file.read(1):
+        raise CodecError("there is something behind the end of the pickle: it is not one document")
+    return value
+
+
+CODEC = ModelCodec(
+    "pickle", "application/vnd.oobdump.pickle", "pkl", _FORM, _direct, lambda tree: _pickled(tree).data, _read
+)
