@@ -61,7 +61,8 @@ def _objects(top: int) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for ident, count in Counter(map(id, kinds)).items():
         counts[type_name(types[ident])] += count
-    most = [{"type": name, "count": count} for name, count in counts.most_common(top)]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))  # most_common() imports heapq
+    most = [{"type": name, "count": count} for name, count in ordered[:top]]
     return {"total": len(kinds), "by_type": most}
 
 
