@@ -57,6 +57,7 @@ TOOL_SIDE = ("cli", "client", "job", "report", "sentinel", "__main__")
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
+    "channels.runtime": "removes the FIFOs of dead workers from that directory",
 }
 """Who may make, change or remove files, and why."""
 

@@ -16,6 +16,9 @@ __all__ = ["parser", "show", "table"]
 
 SCHEMA_VERSION = 1
 
+WHOLE_FROM = 100
+"""Nobody reads three digits and then a fraction."""
+
 Row = Mapping[str, Any]
 
 
@@ -54,7 +57,10 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         return
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numbers = [isinstance(value, (int, float)) or value is None for value in rows[-1].values()]
+    numbers = [
+        not any(isinstance(value, str) for value in column)
+        for column in zip(*(row.values() for row in rows), strict=True)
+    ]
     for line in cells:
         shown = zip(line, widths, numbers, strict=True)
         yield "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in shown).rstrip()
@@ -63,6 +69,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

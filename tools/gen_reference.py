@@ -33,6 +33,9 @@ from oobdump.wire import accepted_to_bytes
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "_generated"
 MADE = "<!-- made by tools/gen_reference.py: change the code, then run `make docs` -->\n\n"
 
+WIDTH = 100
+"""Columns of a usage line, whatever terminal this runs in."""
+
 SAMPLE_TIME_S = 1_767_225_600.0
 """2026-01-01 00:00:00 UTC: the same in every run."""
 
@@ -109,13 +112,26 @@ def handler_section(handler: Handler) -> str:
 
 
 def cli_page() -> str:
-    """One section a command, with click's own help."""
-    raise NotImplementedError
+    """One section a command: how it is called, what it does, its options."""
+    top = click.Context(cli.app, info_name="oobdump", max_content_width=WIDTH, terminal_width=WIDTH)
+    commands = ((name, cli.app.get_command(top, name)) for name in cli.app.list_commands(top))
+    return "\n".join(command_section(click.Context(found, top, name)) for name, found in commands if found)
+
+
+def command_section(context: click.Context) -> str:
+    """One command, from what it tells click."""
+    command = context.command
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    paragraphs = [" ".join(text.split()) for text in (command.help or "").replace("\b", "").split("\n\n")]
+    records = (item.get_help_record(context) for item in command.get_params(context))
+    rows = ((f"`{record[0]}`", markdown(record[1])) for record in records if record)
+    text = "\n\n".join(map(markdown, paragraphs))
+    return f"## `{context.info_name}`\n\n```text\n{usage}\n```\n\n{text}\n\n{table(('option', 'meaning'), rows)}"
 
 
 def exit_codes_page() -> str:
     """The table of exit codes."""
-    raise NotImplementedError
+    return table(("code", "name", "meaning"), ((f"`{code}`", name, text) for name, code, text in exit_codes.TABLE))
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

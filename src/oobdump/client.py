@@ -9,7 +9,6 @@ waiting for one rank never hides what the others said.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +20,8 @@ from oobdump.identity import Machine, parse_name
 from oobdump.inbox import Inbox
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
-from oobdump.store import atomic, reader, roster
-from oobdump.store.layout import Layout, request_id
+from oobdump.store import atomic, drops, reader, roster
+from oobdump.store.layout import Layout
 from oobdump.store.writer import PartRecord
 from oobdump.wire import request_to_bytes
 
@@ -82,7 +81,9 @@ class Client:
         """Drops the request, accepts it and rings. Raises ``RequestError`` with the reason if it is rejected."""
         layout = self.layout
         atomic.make_tree(layout.root, layout.job_dir, layout.roster, layout.inbox, layout.dumps)
-        name, wanted = self._drop(request)
+        name = f"client-{os.getpid()}-{time.time_ns()}-{next(_counter)}.json"
+        made = drops.drop(layout, name, request_to_bytes(request))
+        wanted = request.id or made
         look = Inbox(layout, f"client.{Machine.here().host}.{os.getpid()}").look(whole=(name,))
         accepted = next((found for found in look.accepted if found.id == wanted), None)
         if accepted is None:
@@ -91,7 +92,7 @@ class Client:
         return accepted
 
     def wait(
-        self, accepted: AcceptedRequest, progress: Callable[[list[Outcome]], None] = lambda outcomes: None
+        self, accepted: AcceptedRequest, progress: Callable[[list[Outcome]], None] = lambda _outcomes: None
     ) -> list[Outcome]:
         """Waits until every asked worker is settled; ``progress`` is called whenever something changed."""
         began, pause = time.monotonic(), _FIRST_POLL_S
@@ -120,26 +121,18 @@ class Client:
                 return found
         return None
 
-    def _drop(self, request: Request) -> tuple[str, str]:
-        """Puts the file into the inbox by one rename; its name and the id that all acceptors will give it."""
-        name = f"client-{os.getpid()}-{time.time_ns()}-{next(_counter)}.json"
-        path = f"{self.layout.inbox}/{name}"
-        atomic.replace(f"{path}.tmp", (request_to_bytes(request),))
-        found = os.stat(f"{path}.tmp")
-        os.rename(f"{path}.tmp", path)
-        return name, request.id or request_id(name, found.st_ino, found.st_mtime_ns)
-
     def _accepted_elsewhere(self, name: str, wanted: str) -> AcceptedRequest:
         """Somebody else was faster: the answer is on disk, one way or the other."""
         for _ in range(200):
-            reason = _rejection(self.layout, name)
-            if reason:
+            if reason := drops.rejection(self.layout, name):
                 raise RequestError(reason)
             found = reader.open_request(self.layout, wanted)
             if found is not None and (found.source.get("name") in (name, None)):
                 return found
             time.sleep(0.01)
-        raise StoreError(f"{self.layout.inbox}/{name} was neither accepted nor rejected: is {self.layout.dumps} writable?")
+        raise StoreError(
+            f"{self.layout.inbox}/{name} was neither accepted nor rejected: is {self.layout.dumps} writable?"
+        )
 
     def _noted(self, entry: roster.Entry) -> roster.Entry:
         if entry.alive() is False and entry.ended is None:
@@ -170,7 +163,9 @@ class Client:
                 status=dump.status or "error",
                 answered_by=dump.answered_by,
                 state=dump.state,
-                seconds=None if dump.committed_at is None else round(max(0.0, dump.committed_at - accepted.accepted_at), 6),
+                seconds=None
+                if dump.committed_at is None
+                else round(max(0.0, dump.committed_at - accepted.accepted_at), 6),
                 role=str(dump.identity.get("role", base.role)),
                 dump=dump,
             )
@@ -211,7 +206,9 @@ def find_job(root: str, job: str | None) -> Layout:
         raise StoreError(f"{layout.job_dir} does not exist: is the job named otherwise, or its root elsewhere (--dir)?")
     found = list(jobs(root))
     if not found:
-        raise StoreError(f"no job has been here: {root} holds none; give --dir, or set OOBDUMP_DIR as the workers have it")
+        raise StoreError(
+            f"no job has been here: {root} holds none; give --dir, or set OOBDUMP_DIR as the workers have it"
+        )
     if len(found) > 1:
         running = [layout for layout in found if any(entry.alive() is not False for entry in roster.read(layout)[0])]
         if len(running) != 1:
@@ -219,14 +216,6 @@ def find_job(root: str, job: str | None) -> Layout:
             raise StoreError(f"{len(running) or len(found)} jobs are in {root}: give --job, one of {names}")
         found = running
     return found[0]
-
-
-def _rejection(layout: Layout, name: str) -> str:
-    try:
-        document = json.loads(atomic.read_bounded(f"{layout.rejected}/{name}.error.json", 2**20))
-        return str(document["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _seen_from_outside(entry: roster.Entry | None) -> tuple[str, str]:

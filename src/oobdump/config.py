@@ -77,7 +77,7 @@ def read_signals(text: str) -> SignalTable:
 
 
 def signal_number(name: str) -> int:
-    """The number of a signal by name (``SIGUSR1``, ``USR1``, ``SIGRTMIN+3``); ``ValueError`` says what would be right."""
+    """The number of a signal by name (``SIGUSR1``, ``USR1``, ``SIGRTMIN+3``). Raises ``ValueError`` with advice."""
     bare = name.strip().upper().removeprefix("SIG")
     base, plus, offset = bare.partition("+")
     try:
@@ -91,7 +91,18 @@ def signal_number(name: str) -> int:
 
 _NOT_OURS = {
     int(getattr(signal, name))
-    for name in ("SIGKILL", "SIGSTOP", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGCHLD")
+    for name in (
+        "SIGKILL",
+        "SIGSTOP",
+        "SIGSEGV",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGILL",
+        "SIGABRT",
+        "SIGTRAP",
+        "SIGSYS",
+        "SIGCHLD",
+    )
     if hasattr(signal, name)
 }
 
@@ -100,28 +111,45 @@ _NOT_OURS = {
 class Settings:
     """How a worker is set up. Each field says its meaning and its variable in its metadata."""
 
-    dir: str | None = _setting("OOBDUMP_DIR", None, "root of the dumps; unset: a private directory of this user under /tmp")
+    dir: str | None = _setting(
+        "OOBDUMP_DIR", None, "root of the dumps; unset: a private directory of this user under /tmp"
+    )
     job: str | None = _setting("OOBDUMP_JOB", None, "name of the job; unset: from the launcher's variables")
     signals: SignalTable = _setting(
         "OOBDUMP_SIGNALS", dict(DEFAULT_SIGNALS), "request signals and what each asks for, or off", read_signals
     )
-    format: str = _setting("OOBDUMP_FORMAT", "json", "format of what a signal asks for: json, msgpack or pickle", _one_of(*FORMATS))
-    timeout_s: float = _setting("OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _positive)
+    format: str = _setting(
+        "OOBDUMP_FORMAT", "json", "format of what a signal asks for: json, msgpack or pickle", _one_of(*FORMATS)
+    )
+    timeout_s: float = _setting(
+        "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _positive
+    )
     watch: str = _setting(
         "OOBDUMP_WATCH", "auto", "how dropped files are noticed: auto, events, poll or off", _one_of(*WATCH_MODES)
     )
-    poll_s: float = _setting("OOBDUMP_POLL_S", 1.0, "seconds between looks where the file system delivers no events", _positive)
-    store_timeout_s: float = _setting(
-        "OOBDUMP_STORE_TIMEOUT_S", 5.0, "seconds one write may take before the dump goes to the fallback directory", _positive
+    poll_s: float = _setting(
+        "OOBDUMP_POLL_S", 1.0, "seconds between looks where the file system delivers no events", _positive
     )
-    runtime_dir: str | None = _setting("OOBDUMP_RUNTIME_DIR", None, "node-local directory of the bells; unset: XDG_RUNTIME_DIR or /tmp")
+    store_timeout_s: float = _setting(
+        "OOBDUMP_STORE_TIMEOUT_S",
+        5.0,
+        "seconds one write may take before the dump goes to the fallback directory",
+        _positive,
+    )
+    runtime_dir: str | None = _setting(
+        "OOBDUMP_RUNTIME_DIR", None, "node-local directory of the bells; unset: XDG_RUNTIME_DIR or /tmp"
+    )
     fallback_dir: str | None = _setting(
-        "OOBDUMP_FALLBACK_DIR", None, "node-local directory for dumps that the root does not take; unset: /tmp, /var/tmp, /dev/shm"
+        "OOBDUMP_FALLBACK_DIR",
+        None,
+        "node-local directory for dumps that the root does not take; unset: /tmp, /var/tmp, /dev/shm",
     )
     keep: int = _setting("OOBDUMP_KEEP", 200, "requests whose dumps are kept; 0: all", _count)
     keep_s: float = _setting("OOBDUMP_KEEP_S", 7 * 86400.0, "seconds for which dumps are kept", _positive)
     keep_bytes: int = _setting("OOBDUMP_KEEP_BYTES", 8 * 2**30, "bytes of dumps kept for a job; 0: no bound", _count)
-    follow_fork: bool = _setting("OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean)
+    follow_fork: bool = _setting(
+        "OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean
+    )
     durable: bool = _setting("OOBDUMP_DURABLE", False, "fsync each dump, against power loss", _boolean)
 
 

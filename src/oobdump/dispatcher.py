@@ -20,7 +20,7 @@ from oobdump.crew import Crew
 from oobdump.errors import Refused, UnknownHandler
 from oobdump.identity import Identity
 from oobdump.registry import Registry
-from oobdump.request import AcceptedRequest, Request
+from oobdump.request import AcceptedRequest
 from oobdump.response import Part, Response
 from oobdump.runner import Codec, failed, format_stack, run_call
 from oobdump.store.layout import Layout
@@ -89,7 +89,7 @@ class Dispatcher:
         self._slots: dict[str, _Slot] = {}
         self._stuck: list[dict[Turn, bool]] = [{} for _ in stores]
         self.identity = identity
-        self.on_finish: Callable[[Ticket, int | None], None] = lambda ticket, store: None
+        self.on_finish: Callable[[Ticket, int | None], None] = lambda _ticket, _store: None
 
     @property
     def busy(self) -> bool:
@@ -236,7 +236,9 @@ class Dispatcher:
         found = [answer.outcomes["part", nth, store, call].value for call in range(len(answer.request.calls))]
         records = tuple(value for value in found if isinstance(value, PartRecord))
         evidence = self._evidence(answer, nth, store)
-        return self._stored(("commit", nth, store), 0, lambda: writer.commit(records, "responsive", evidence, time.time()))
+        return self._stored(
+            ("commit", nth, store), 0, lambda: writer.commit(records, "responsive", evidence, time.time())
+        )
 
     def _evidence(self, answer: Answer, nth: int, store: int) -> dict[str, object]:
         accepted = answer.tickets[nth].accepted
@@ -273,7 +275,9 @@ class Dispatcher:
     def _part_of(self, answer: Answer, call: int) -> Part:
         asked, request = answer.request.calls[call], answer.request
         if all(time.time() > ticket.accepted.expires_at for ticket in answer.tickets):
-            return failed(asked.name, "refused", 410, f"the request expired {request.expires_in_s:g} s after it was accepted")
+            return failed(
+                asked.name, "refused", 410, f"the request expired {request.expires_in_s:g} s after it was accepted"
+            )
         try:
             handler = self._registry.get(asked.name)
         except UnknownHandler as error:

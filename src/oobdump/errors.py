@@ -1,19 +1,17 @@
 """What can go wrong, as one tree. Each class says who can mend it.
 
-    OobdumpError
-    ├── RequestError          the asker: the request is malformed, unknown or not allowed
-    │   ├── ParameterError    the asker: a handler's parameter is unknown or malformed (400)
-    │   ├── UnknownHandler    the asker: no handler has that name (404)
-    │   ├── UnreadableRequest the asker: the bytes are no document, perhaps not yet
-    │   └── Refused           the asker, later: the worker cannot take the request now (503)
-    ├── ConfigError           whoever starts the worker: an argument or an OOBDUMP_* variable
-    ├── StoreError            whoever owns the directory
-    │   ├── ForeignDirectory  somebody else made it, or others can write in it
-    │   └── DamagedDump       a part or a manifest is not what its writer committed
-    ├── CodecError            whoever wrote the bytes: they are not a document of that codec
-    └── StartError            whoever calls ``start()``: it cannot be done from here
-
-Every message says what happened, the likely cause and the next step.
+OobdumpError
+├── RequestError          the asker: the request is malformed, unknown or not allowed
+│   ├── ParameterError    the asker: a handler's parameter is unknown or malformed (400)
+│   ├── UnknownHandler    the asker: no handler has that name (404)
+│   ├── UnreadableRequest the asker: the bytes are no document, perhaps not yet
+│   └── Refused           the asker, later: the worker cannot take the request now (503)
+├── ConfigError           whoever starts the worker: an argument or an OOBDUMP_* variable
+├── StoreError            whoever owns the directory
+│   ├── ForeignDirectory  somebody else made it, or others can write in it
+│   └── DamagedDump       a part or a manifest is not what its writer committed
+├── CodecError            whoever wrote the bytes: they are not a document of that codec
+└── StartError            whoever calls ``start()``: it cannot be done from here
 """
 
 from __future__ import annotations

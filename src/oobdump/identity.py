@@ -15,7 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["VARIABLES", "Identity", "Machine", "Role", "ancestors", "is_alive", "iso", "name_of", "now_iso", "parse_name", "safe", "start_ticks"]
+__all__ = [
+    "VARIABLES",
+    "Identity",
+    "Machine",
+    "Role",
+    "ancestors",
+    "is_alive",
+    "iso",
+    "name_of",
+    "now_iso",
+    "parse_name",
+    "safe",
+    "start_ticks",
+]
 
 Role = Literal["rank", "child", "other"]
 
@@ -29,6 +42,7 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 """Numbers by the variables that may hold them: the first that is set and a number wins."""
 
 _RANK_WIDTH = 5
+_MAX_DIGITS = 9
 _MAX_ANCESTORS = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME = re.compile(r"(?:rank(?P<rank>\d{5,})|proc)\.(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.(?P<pid>[1-9]\d*)")
@@ -92,7 +106,7 @@ class Identity:
         sources: dict[str, str] = {}
         numbers = {name: _first_number(name, environ, sources) for name in VARIABLES}
         if job is None:
-            job, sources["job"] = _job(environ, machine, numbers["rank"] is not None)
+            job, sources["job"] = _job(environ, machine, launched=numbers["rank"] is not None)
         return cls(
             machine=machine,
             pid=os.getpid(),
@@ -130,8 +144,11 @@ def start_ticks(pid: int) -> int | None:
     return None if fields is None else int(fields[19])
 
 
-def is_alive(machine: Machine, pid: int, ticks: int) -> bool | None:
-    """Whether that incarnation runs; None if this process cannot tell (another host, boot or namespace)."""
+def is_alive(machine: Machine, pid: int, ticks: int | None) -> bool | None:
+    """Whether that incarnation runs; None if this process cannot tell (another host, boot or namespace).
+
+    ``ticks`` is when it started; None asks for any process with that pid.
+    """
     here = Machine.here()
     if machine.host == here.host and machine.boot != here.boot:
         return False
@@ -143,7 +160,7 @@ def is_alive(machine: Machine, pid: int, ticks: int) -> bool | None:
         return None  # out of descriptors, say: not knowing is not the same as gone
     if fields is None:
         return False if os.path.isdir("/proc/self") else _kill_0(pid)
-    return int(fields[19]) == ticks and fields[0] not in ("Z", "X")
+    return ticks in (None, int(fields[19])) and fields[0] not in ("Z", "X")
 
 
 def ancestors(pid: int) -> list[int]:
@@ -157,13 +174,13 @@ def ancestors(pid: int) -> list[int]:
 def _first_number(name: str, environ: Mapping[str, str], sources: dict[str, str]) -> int | None:
     for variable in VARIABLES[name]:
         value = environ.get(variable, "")
-        if value.isascii() and value.isdigit() and len(value) < 10:
+        if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
             sources[name] = variable
             return int(value)
     return None
 
 
-def _job(environ: Mapping[str, str], machine: Machine, launched: bool) -> tuple[str, str]:
+def _job(environ: Mapping[str, str], machine: Machine, *, launched: bool) -> tuple[str, str]:
     """The job's name and where it came from (FACTS: first hit wins)."""
     if environ.get("OOBDUMP_JOB"):
         return environ["OOBDUMP_JOB"], "OOBDUMP_JOB"
@@ -172,11 +189,11 @@ def _job(environ: Mapping[str, str], machine: Machine, launched: bool) -> tuple[
     if environ.get("SLURM_JOB_ID"):
         task = environ.get("SLURM_ARRAY_TASK_ID", "")
         return "slurm-" + environ["SLURM_JOB_ID"] + (f"_{task}" if task else ""), "SLURM_JOB_ID"
-    launcher = _launcher(launched)
+    launcher = _launcher(launched=launched)
     return f"local-{machine.host}-{launcher}-{start_ticks(launcher) or 0}", "launcher"
 
 
-def _launcher(launched: bool) -> int:
+def _launcher(*, launched: bool) -> int:
     """The process that started this job by hand.
 
     Ranks are started by a launcher (torchrun, mpirun, a script), each as the leader of its own

@@ -8,7 +8,6 @@ for ``rejected/`` with its reason.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
@@ -16,14 +15,25 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from oobdump.errors import DamagedDump, RequestError, UnreadableRequest
-from oobdump.identity import iso
 from oobdump.request import AcceptedRequest, Request
-from oobdump.store import atomic, reader, roster
+from oobdump.store import atomic, drops, reader, roster
 from oobdump.store.layout import Layout, request_id
 from oobdump.targets import Candidate, select
 from oobdump.wire import MAX_REQUEST_BYTES, accepted_to_bytes, read_request, request_for_handler
 
-__all__ = ["HALF_WRITTEN_S", "SETTLED_S", "Accept", "Decision", "Ignore", "Inbox", "Look", "Reject", "Seen", "Wait", "decide"]
+__all__ = [
+    "HALF_WRITTEN_S",
+    "SETTLED_S",
+    "Accept",
+    "Decision",
+    "Ignore",
+    "Inbox",
+    "Look",
+    "Reject",
+    "Seen",
+    "Wait",
+    "decide",
+]
 
 HALF_WRITTEN_S = 2.0
 """A file that is no whole document and has not changed for this long is not in the writing any more."""
@@ -51,7 +61,7 @@ class Seen:
     problem: str = ""
 
     @property
-    def version(self) -> tuple[int, int, int]:
+    def version(self) -> drops.Version:
         """Changes whenever the file does."""
         return (self.inode, self.mtime_ns, self.ctime_ns)
 
@@ -90,7 +100,9 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name.endswith(".tmp")
 
 
-def decide(seen: Seen, age_s: float, unchanged_s: float, uid: int, oldest_ns: int | None) -> Decision:
+def decide(  # noqa: C901, PLR0911 - one rule a line, in the order in which they count
+    seen: Seen, age_s: float, unchanged_s: float, uid: int, oldest_ns: int | None
+) -> Decision:
     """What to do with a file.
 
     ``age_s`` is the time since its last change as far as clocks agree, ``unchanged_s`` the time for
@@ -124,8 +136,8 @@ def _parse(name: str, data: bytes) -> Request:
         return read_request(data, _ENCODINGS[suffix])
     if data:
         raise UnreadableRequest(
-            f"{ascii(name)} has content, but its name does not say what: rename it to {ascii(stem + '.json')} or "
-            f"{ascii(stem + '.msgpack')}; an empty file asks for the handler that it is named after"
+            f"{name!a} has content, but its name does not say what: rename it to {stem + '.json'!a} or "
+            f"{stem + '.msgpack'!a}; an empty file asks for the handler that it is named after"
         )
     return request_for_handler(name)
 
@@ -153,7 +165,7 @@ class Inbox:
 
     layout: Layout
     acceptor: str
-    _first_seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
+    _first_seen: dict[str, tuple[drops.Version, float]] = field(default_factory=dict)
 
     def look(self, whole: Collection[str] = ()) -> Look:
         """Accepts or rejects all that can be decided now. Raises ``OSError`` if the inbox cannot be listed.
@@ -213,41 +225,16 @@ class Inbox:
         )
         standing = publish(self.layout, accepted)
         if standing is not None and dict(standing.source) != dict(accepted.source):
-            return self._reject(look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file")
-        self._take_away(seen)
+            return self._reject(
+                look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file"
+            )
+        drops.take_away(self.layout, seen.name, seen.inode)
         return replace(look, accepted=(*look.accepted, standing or accepted))
 
-    def _take_away(self, seen: Seen) -> None:
-        """Unlinks the file that was accepted, but not another one that took its name meanwhile.
-
-        If the same file was touched again meanwhile, the answer that is still to come serves that too.
-        """
-        path = f"{self.layout.inbox}/{seen.name}"
-        try:
-            if os.lstat(path).st_ino == seen.inode:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-
     def _reject(self, look: Look, seen: Seen, reason: str) -> Look:
-        if not self._still(seen):
-            return look
-        name = seen.name if not os.path.lexists(f"{self.layout.rejected}/{seen.name}") else f"{seen.name}.{time.time_ns()}"
-        document = {"schema_version": 1, "file": seen.name, "reason": reason, "rejected_at": iso(time.time()), "by": self.acceptor}
-        atomic.private_dir(self.layout.rejected)
-        atomic.replace(f"{self.layout.rejected}/{name}.error.json", (json.dumps(document, indent=1).encode() + b"\n",))
-        try:
-            os.rename(f"{self.layout.inbox}/{seen.name}", f"{self.layout.rejected}/{name}")
-        except FileNotFoundError:
+        if not drops.reject(self.layout, seen.name, seen.version, reason, self.acceptor):
             return look
         return replace(look, rejected=(*look.rejected, f"{seen.name}: {reason}"))
-
-    def _still(self, seen: Seen) -> bool:
-        try:
-            found = os.lstat(f"{self.layout.inbox}/{seen.name}")
-        except FileNotFoundError:
-            return False
-        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) == seen.version
 
 
 def publish(layout: Layout, accepted: AcceptedRequest) -> AcceptedRequest | None:
@@ -296,4 +283,10 @@ def _candidate(entry: roster.Entry) -> Candidate:
 
 
 def _source(seen: Seen) -> dict[str, str | int]:
-    return {"channel": "request_file", "name": seen.name, "inode": seen.inode, "mtime_ns": seen.mtime_ns, "ctime_ns": seen.ctime_ns}
+    return {
+        "channel": "request_file",
+        "name": seen.name,
+        "inode": seen.inode,
+        "mtime_ns": seen.mtime_ns,
+        "ctime_ns": seen.ctime_ns,
+    }

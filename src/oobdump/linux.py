@@ -14,7 +14,16 @@ import signal
 import sys
 from collections.abc import Iterable
 
-__all__ = ["AVAILABLE", "add_watch", "inotify", "pending_signals", "sigaction_get", "sigaction_handler", "sigaction_set", "signalfd"]
+__all__ = [
+    "AVAILABLE",
+    "add_watch",
+    "inotify",
+    "pending_signals",
+    "sigaction_get",
+    "sigaction_handler",
+    "sigaction_set",
+    "signalfd",
+]
 
 AVAILABLE = sys.platform == "linux"
 

@@ -43,6 +43,7 @@ MAX_EXPIRES_IN_S = 30 * 86400.0
 MAX_CALLS = 64
 """Three times the number of built-in handlers: a request that asks for more is a mistake."""
 
+
 @dataclass(frozen=True)
 class HandlerCall:
     """One handler to run, with its parameters as text and, if it differs, its format."""

@@ -19,6 +19,7 @@ from oobdump.response import ErrorInfo, HandlerResponse, Part, Status, suffix_fo
 
 __all__ = ["Codec", "Runnable", "describe", "failed", "format_stack", "run_call"]
 
+_FINE = range(200, 400)
 _MAX_TRACEBACK_LINES = 200
 _MAX_MESSAGE_CHARS = 4000
 
@@ -27,22 +28,34 @@ class Runnable(Protocol):
     """What is needed of a handler here."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called."""
+
     @property
-    def returns_value(self) -> bool: ...
+    def returns_value(self) -> bool:
+        """Whether it returns a value for a codec, or fills a response."""
+
     @property
-    def fn(self) -> Any: ...
-    def bind(self, params: Any) -> dict[str, Any]: ...
+    def fn(self) -> Any:
+        """The function."""
+
+    def bind(self, params: Any) -> dict[str, Any]:
+        """Keyword arguments from texts."""
 
 
 class Codec(Protocol):
     """What is needed of a codec here."""
 
     @property
-    def media_type(self) -> str: ...
+    def media_type(self) -> str:
+        """Of what it encodes."""
+
     @property
-    def suffix(self) -> str: ...
-    def encode(self, value: Any) -> bytes: ...
+    def suffix(self) -> str:
+        """Of a file with that."""
+
+    def encode(self, value: Any) -> bytes:
+        """A value as a document."""
 
 
 def run_call(handler: Runnable, call: HandlerCall, body: bytes, codec: Codec) -> Part:
@@ -90,7 +103,7 @@ def format_stack(frame: FrameType | None) -> str:
 def _fill(handler: Runnable, call: HandlerCall, body: bytes) -> Part:
     response = HandlerResponse()
     handler.fn(HandlerRequest(call, body), response)
-    status: Status = "ok" if 200 <= response.code < 400 else "error"
+    status: Status = "ok" if response.code in _FINE else "error"
     info = None if status == "ok" else ErrorInfo("HandlerStatus", f"the handler set status {response.code}")
     suffix = getattr(handler, "suffix", None) or suffix_for(response.media_type)
     return Part(call.name, status, response.code, response.media_type, suffix, response.content, 0.0, info)

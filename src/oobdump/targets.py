@@ -17,6 +17,7 @@ from oobdump.identity import Role
 __all__ = ["Candidate", "select"]
 
 _RANKS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_SHOWN = 8
 _ROLES: tuple[Role, ...] = ("rank", "child", "other")
 
 
@@ -39,7 +40,7 @@ def select(words: Sequence[str], candidates: Iterable[Candidate]) -> tuple[str, 
     for word in words:
         found = _matching(word, there)
         if not found:
-            raise RequestError(f"target {ascii(word)} matches no running worker; running: {_who(there)}")
+            raise RequestError(f"target {word!a} matches no running worker; running: {_who(there)}")
         chosen.update(candidate.worker for candidate in found)
     return tuple(candidate.worker for candidate in there if candidate.worker in chosen)
 
@@ -75,5 +76,5 @@ _PREFIXES: dict[str, Callable[[Candidate, str], bool]] = {
 
 
 def _who(there: Sequence[Candidate]) -> str:
-    shown = ", ".join(candidate.worker for candidate in there[:8])
-    return shown if len(there) <= 8 else f"{shown} and {len(there) - 8} more"
+    shown = ", ".join(candidate.worker for candidate in there[:_SHOWN])
+    return shown if len(there) <= _SHOWN else f"{shown} and {len(there) - _SHOWN} more"

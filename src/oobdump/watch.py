@@ -16,14 +16,16 @@ from oobdump import linux
 __all__ = ["Watch", "delivers_events", "file_system_of"]
 
 _LOCAL = frozenset(
-    "ext2 ext3 ext4 xfs btrfs tmpfs ramfs overlay overlayfs zfs f2fs bcachefs jfs reiserfs nilfs2 vfat exfat aufs".split()
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "nilfs2", "vfat", "exfat"}
+    | {"tmpfs", "ramfs", "overlay", "overlayfs", "aufs"}
 )
 """File systems of one machine: all that writes there goes through this kernel. Anything else (NFS, SMB,
 Lustre, GPFS, FUSE, 9p, virtiofs, …) may be written by another node, of which inotify hears nothing."""
 
-_EVENTS = (
-    linux.IN_CLOSE_WRITE | linux.IN_MOVED_TO | linux.IN_CREATE | linux.IN_DELETE_SELF | linux.IN_MOVE_SELF
-)
+_MOUNT_POINT = 4
+"""Position of the mount point in a line of mountinfo."""
+
+_EVENTS = linux.IN_CLOSE_WRITE | linux.IN_MOVED_TO | linux.IN_CREATE | linux.IN_DELETE_SELF | linux.IN_MOVE_SELF
 
 
 @dataclass
@@ -68,7 +70,8 @@ class Watch:
         self.polls = self.mode == "auto" and not delivers_events(kind)
         self.why = ""
         if self.polls:
-            self.why = f"{kind or 'this file system'} tells nothing of other nodes' files; looking every {self.poll_s:g} s as well"
+            where = kind or "this file system"
+            self.why = f"{where} tells nothing of other nodes' files; looking every {self.poll_s:g} s as well"
 
     def close(self) -> None:
         """Gives the inotify instance back."""
@@ -102,9 +105,9 @@ def file_system_of(path: str, mounts: str | None = None) -> str:
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
         fields = left.split()
-        if len(fields) < 5 or not right:
+        if len(fields) <= _MOUNT_POINT or not right:
             continue
-        point = _unescape(fields[4])
+        point = _unescape(fields[_MOUNT_POINT])
         below = path == point or path.startswith(point.rstrip("/") + "/")
         if below and len(point) >= best:  # a later mount on the same point hides the earlier one
             best, found = len(point), right.split()[0]

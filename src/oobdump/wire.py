@@ -38,6 +38,7 @@ _KEYS = ("schema_version", "handlers", "format", "body", "body_base64", "targets
 _CALL_KEYS = ("name", "params", "format")
 _ACCEPTED_KEYS = ("schema_version", "id", "request", "asked", "accepted_at", "accepted_by", "source")
 _SCHEMA_VERSION = 1
+_LARGEST_NUMBER = 1e15
 
 
 def read_request(data: bytes, encoding: str) -> Request:
@@ -131,7 +132,9 @@ def _request(document: dict[str, Any]) -> Request:
 def _calls(value: Any) -> tuple[HandlerCall, ...]:
     items = [value] if isinstance(value, (str, dict)) else value
     if not isinstance(items, list) or not items:
-        raise RequestError("'handlers' names what to run: give one name, or a list of names or of {\"name\": …, \"params\": {…}}")
+        raise RequestError(
+            '\'handlers\' names what to run: give one name, or a list of names or of {"name": …, "params": {…}}'
+        )
     return tuple(_call(item) for item in items)
 
 
@@ -181,7 +184,7 @@ def _targets(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = document[key]
     items = [value] if isinstance(value, (str, int)) and not isinstance(value, bool) else value
     if not isinstance(items, list) or not all(isinstance(i, (str, int)) and not isinstance(i, bool) for i in items):
-        raise RequestError("'targets' is a text such as \"all\" or \"0-7,12\", or a list of such texts")
+        raise RequestError('\'targets\' is a text such as "all" or "0-7,12", or a list of such texts')
     words = tuple(word.strip() for item in items for word in _clean(str(item)).split(",") if word.strip())
     if not words:
         raise RequestError("'targets' names nobody: leave it out, or say \"all\"")
@@ -190,19 +193,23 @@ def _targets(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _handler_name(value: Any) -> str:
     if not isinstance(value, str) or not _HANDLER_NAME.fullmatch(value):
-        raise RequestError(f"{_shown(value)} is no handler name: letters, digits, '_' and '-', as `oobdump handlers` lists them")
+        raise RequestError(
+            f"{_shown(value)} is no handler name: letters, digits, '_' and '-', as `oobdump handlers` lists them"
+        )
     return value
 
 
 def _id(value: Any) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise RequestError(f"id {_shown(value)}: up to 80 letters, digits, '.', '_' and '-', not starting with '.' or '-'")
+        raise RequestError(
+            f"id {_shown(value)}: up to 80 letters, digits, '.', '_' and '-', not starting with '.' or '-'"
+        )
     return value
 
 
 def _number(document: Mapping[str, Any], key: str) -> float:
     value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST_NUMBER:
         raise RequestError(f"{key!r} is {_shown(value)}: give a number of seconds")
     return float(value)
 

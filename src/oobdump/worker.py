@@ -20,16 +20,17 @@ from typing import Any
 
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
-from oobdump.channels.bell import LOOK, Bell
+from oobdump.channels.bell import LOOK
 from oobdump.channels.quiet import Quiet
 from oobdump.channels.request_file import RequestFiles
+from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, runtime_dir_candidates, settings, signal_number
+from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.errors import OobdumpError, StartError, StoreError
 from oobdump.homecoming import Homecoming
-from oobdump.identity import Identity, ancestors, is_alive, name_of, parse_name
+from oobdump.identity import Identity, ancestors, name_of
 from oobdump.inbox import publish
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
@@ -51,7 +52,7 @@ class Worker:
         self.settings = given
         self.identity = identity
         self.layout = Layout(given.dir or default_root(), identity.job)
-        self.problems: list[str] = []
+        self._bell, self.problems = open_bell(given.runtime_dir, identity, self._heard)
         self.started_at = time.time()
         self._crew = Crew()
         self._fallbacks = [Layout(root, identity.job) for root in fallback_dirs(given.fallback_dir)]
@@ -65,7 +66,6 @@ class Worker:
             durable=given.durable,
         )
         self._dispatcher.on_finish = self._on_finish
-        self._bell = self._make_bell()
         self._watch = Watch(given.watch if signals is None else "off", given.poll_s)
         self._files = RequestFiles(self.layout, self._dispatcher, self._crew, self._bell, self._watch)
         self._files.on_home = self._write_entry
@@ -82,6 +82,11 @@ class Worker:
         """The worker's name in the roster."""
         return self.identity.worker
 
+    @property
+    def takes_signals(self) -> bool:
+        """Whether the signal channel is armed."""
+        return bool(self._signals.armed)
+
     def open(self) -> None:
         """Starts everything. Raises ``StoreError`` if the directory must not be used."""
         if self._inherited:
@@ -91,7 +96,7 @@ class Worker:
         self.problems += self._signals.problems
         self._watch.open()
         if self._watch.descriptor >= 0:
-            self._bell.listen(self._watch.descriptor, lambda data: self._files.look_soon())
+            self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
         self._crew.start()
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
@@ -108,14 +113,25 @@ class Worker:
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
         self._signals.ignore()
-        if self._bell.path:
-            self._within(lambda: os.unlink(self._bell.path or ""), 1.0)
+        self._bell.remove()
         self._within(lambda: self._note_end(roster.EXITING), 1.0)
 
-    def forget(self) -> None:
-        """In a forked child: lets go of the parent's descriptors, touching nothing of the parent's."""
+    def in_forked_child(self) -> Worker | None:
+        """In a forked child, called on the parent's worker: the child's own, or None if it is disarmed.
+
+        Lets go of the parent's descriptors and touches nothing else of the parent's.
+        """
         self._bell.forget()
         self._watch.close()
+        try:
+            if self.settings.follow_fork:
+                child = Worker(self.settings, Identity.here(job=self.identity.job), self._signals)
+                child.open()
+                return child
+        except Exception:  # noqa: BLE001, S110 - a child that cannot be armed must still run
+            pass
+        self._signals.ignore()
+        return None
 
     def ask(self, request: Request, channel: str) -> Ticket:
         """Hands in a request for this worker alone. Raises ``Refused``."""
@@ -131,21 +147,12 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
-        signals = self._signals.describe() if self._signals.armed else {"off": "; ".join(self._signals.problems) or "by setting"}
+        signals = (
+            self._signals.describe()
+            if self._signals.armed
+            else {"off": "; ".join(self._signals.problems) or "by setting"}
+        )
         return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}}
-
-    def _make_bell(self) -> Bell:
-        reasons = []
-        for candidate in runtime_dir_candidates(self.settings.runtime_dir):
-            directory = f"{candidate}/{self.identity.job}"
-            try:
-                atomic.make_tree(os.path.dirname(candidate), candidate, directory)
-                _sweep(directory, self.identity)
-                return Bell(f"{directory}/{self.name}.fifo", self._heard)
-            except (OSError, StoreError) as error:
-                reasons.append(str(error))
-        self.problems.append(f"no bell for others to ring: {'; '.join(reasons)}")
-        return Bell(None, self._heard)
 
     def _asks(self) -> dict[int, Callable[[], None]]:
         """What each request signal does when it is heard."""
@@ -208,16 +215,16 @@ class Worker:
         for layout in (self.layout, *self._fallbacks):
             try:
                 publish(layout, accepted)
-                return
             except (OSError, OobdumpError):
                 continue
+            return
 
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
         self._files.finished()
         if store:
             self._home.expect(ticket.accepted.id, store - 1)
 
-    def _tidy_soon(self, accepted: int) -> None:
+    def _tidy_soon(self) -> None:
         now = time.monotonic()
         if now - self._tidied > RETENTION_S:
             self._tidied = now
@@ -244,25 +251,12 @@ class Worker:
         return raised[0] if raised else None
 
 
-def _sweep(directory: str, here: Identity) -> None:
-    """Removes the bells of workers that are gone: a killed worker cannot do it itself."""
-    for name in os.listdir(directory):
-        parsed = parse_name(name.removesuffix(".fifo"))
-        if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
-            continue
-        if is_alive(here.machine, parsed[2], -1) is False and not os.path.exists(f"/proc/{parsed[2]}"):
-            try:
-                os.unlink(f"{directory}/{name}")
-            except OSError:
-                continue
-
-
 _worker: Worker | None = None
 _lock = threading.Lock()
 _hooks = Latch()
 
 
-def start(
+def start(  # noqa: PLR0913 - the settings by name, for completion and type checkers
     dir: str | os.PathLike[str] | None = None,  # noqa: A002 - the name users know from the command line
     *,
     job: str | None = None,
@@ -322,8 +316,8 @@ def stop() -> None:
     with _lock:
         if _worker is None:
             return
-        if _worker._signals.armed and threading.current_thread() is not threading.main_thread():
-            raise StartError("oobdump.stop() must be called in the main thread: only there can signal handlers be given back")
+        if _worker.takes_signals and threading.current_thread() is not threading.main_thread():
+            raise StartError("call oobdump.stop() in the main thread: only there can signal handlers be given back")
         _worker.close()
         atexit.unregister(_at_exit)
         _worker = None
@@ -368,13 +362,4 @@ def _after_fork() -> None:
     parent, _worker = _worker, None
     if parent is None:
         return
-    parent.forget()
-    try:
-        if parent.settings.follow_fork:
-            _worker = Worker(parent.settings, Identity.here(job=parent.identity.job), parent._signals)
-            _worker.open()
-        else:
-            parent._signals.ignore()
-    except Exception:  # noqa: BLE001 - a child that cannot be armed must still run
-        _worker = None
-        parent._signals.ignore()
+    _worker = parent.in_forked_child()

@@ -66,8 +66,9 @@ def until(check: Callable[[], T], what: str, within_s: float = WITHIN_S) -> T:
 
 
 def drop(job_dir: Path, name: str, content: bytes = b"") -> Path:
-    """Drop a request file; an empty one as ``touch`` does, any other whole, by rename."""
+    """Drop a request file once the inbox exists; an empty one as ``touch`` does, any other by rename."""
     path = job_dir / "requests" / name
+    until(path.parent.is_dir, f"an inbox at {path.parent}")
     if not content:
         path.touch()
         return path
@@ -109,12 +110,18 @@ def wait_for_dumps(job_dir: Path, count: int = 1, request_id: str = "*", within_
     return until(enough, f"{count} committed dumps in {job_dir}, which has {tree(job_dir)}", within_s)
 
 
-def ask(job_dir: Path, name: str = "stacks", count: int = 1, within_s: float = WITHIN_S) -> list[Dump]:
-    """Drop an empty request file and wait for the dumps of that request alone, ``count`` of them."""
+def ask(
+    job_dir: Path, name: str = "stacks", count: int = 1, within_s: float = WITHIN_S, *, pids: Collection[int] = ()
+) -> list[Dump]:
+    """Drop an empty request file and wait for ``count`` dumps of that request alone, by worker.
+
+    With ``pids`` it first waits until each of them is in the roster, and then for as many dumps.
+    """
+    wait_for_roster(job_dir, pids, within_s)
     before = set(request_ids(job_dir))
     drop(job_dir, name)
     new = until(lambda: set(request_ids(job_dir)) - before, f"request {name} accepted in {job_dir}", within_s)
-    return wait_for_dumps(job_dir, count, min(new), within_s)
+    return wait_for_dumps(job_dir, max(count, len(pids)), min(new), within_s)
 
 
 def roster(job_dir: Path) -> dict[str, dict[str, Any]]:
@@ -125,11 +132,11 @@ def roster(job_dir: Path) -> dict[str, dict[str, Any]]:
 def wait_for_roster(job_dir: Path, pids: Collection[int], within_s: float = WITHIN_S) -> dict[str, dict[str, Any]]:
     """The roster, once each of these pids is in it."""
 
-    def all_there() -> dict[str, dict[str, Any]]:
-        entries = roster(job_dir)
-        return entries if {*pids} <= {entry["pid"] for entry in entries.values()} else {}
+    def all_there() -> bool:
+        return {*pids} <= {entry["pid"] for entry in roster(job_dir).values()}
 
-    return until(all_there, f"pids {sorted(pids)} in the roster of {job_dir}", within_s)
+    until(all_there, f"pids {sorted(pids)} in the roster of {job_dir}", within_s)
+    return roster(job_dir)
 
 
 def rejected(job_dir: Path) -> dict[str, dict[str, Any]]:

@@ -218,6 +218,13 @@ def test_the_branch_of_most_members_comes_first():
     ]
 
 
+def test_of_equal_branches_the_one_of_the_first_rank_comes_first():
+    """Branches and classes of one size stand in the order of their smallest ranks."""
+    merged = build(worker(rank, chain(name)) for rank, name in enumerate("zaaz"))
+    assert [node.frame.function for node in merged.trees["MainThread"].nodes] == ["z", "a"]
+    assert [merged.fold(each.members) for each in merged.classes] == ["0,3", "1-2"]
+
+
 def test_one_stack_at_two_lines_is_two_branches():
     """A line number is part of the frame."""
     merged = build([worker(0, (Frame("a.py", 1, "f"),)), worker(1, (Frame("a.py", 2, "f"),))])
@@ -307,6 +314,7 @@ def outliers(merged):
         ({"ab": 3, "a": 1}, "3"),  # stands in a frame that the others have left behind
         ({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}, ""),  # everyone elsewhere: a program that runs
         ({"a": 2, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1, "h": 1, "i": 1}, ""),  # no class to stand apart from
+        ({"ab": 2, "ac": 1, "ad": 1, "ae": 1, "af": 1, "ag": 1, "ah": 1, "ai": 1, "z": 1}, ""),  # the same
     ],
 )
 def test_who_stands_apart(stacks, odd):
@@ -521,7 +529,11 @@ def test_the_document_loses_nobody(found):
     assert parse_ranks(document["ranks"]) == {rank for rank, count in claims.items() if count == 1}
     by_name = {each.worker for each in found if each.rank is None or claims[each.rank] > 1}
     assert set(document["workers"]) == by_name
+    merged = build(found)
+    assert [each["members"] for each in document["classes"]] == [merged.fold(each.members) for each in merged.classes]
     for thread in document["threads"]:
+        nodes = merged.trees[thread["name"]].nodes
+        assert [each["members"] for each in thread["tree"]] == [merged.fold(node.members) for node in nodes]
         assert sum(each["count"] for each in document["classes"] if each["thread"] == thread["name"]) == thread["count"]
 
 

@@ -253,7 +253,15 @@ def test_texts_become_values_by_annotation() -> None:
         helped="4",
         bare="false",
     )
-    expected = {"needed": "é", "count": -12, "ratio": 1000.0, "flag": True, "mode": 2, "colour": Colour.BLUE, "maybe": 7}
+    expected = {
+        "needed": "é",
+        "count": -12,
+        "ratio": 1000.0,
+        "flag": True,
+        "mode": 2,
+        "colour": Colour.BLUE,
+        "maybe": 7,
+    }
     expected |= {"perhaps": None, "names": ["a", "b", "c"], "sizes": (), "helped": 4, "bare": False}
     assert given_ == expected
     assert [type(value) for value in given_.values()] == [type(value) for value in expected.values()]
@@ -285,7 +293,10 @@ def test_the_parameters_are_described() -> None:
     ("name", "text", "right"),
     [
         *[("flag", text, "valid values are true or false") for text in ("True", "1", "yes", "", " true", "FALSE")],
-        *[("count", text, "valid values are whole numbers") for text in ("1.0", "", "1_0", " 1", "٣", "0x1", "9" * 101)],
+        *[
+            ("count", text, "valid values are whole numbers")
+            for text in ("1.0", "", "1_0", " 1", "٣", "0x1", "9" * 101)
+        ],
         *[("ratio", text, "valid values are finite numbers") for text in ("nan", "inf", "1e999", "", "1_0", "x")],
         ("mode", "b", "valid values are a, 2 or true"),
         ("colour", "red", "valid values are RED or BLUE"),
@@ -317,7 +328,7 @@ def test_any_text_is_a_value_or_a_refusal(params: dict[str, str]) -> None:
     try:
         bound = registry.get("many").bind(params)
     except ParameterError as error:
-        str(error).encode()  # noqa: PT017 - that the message has a UTF-8 form is the claim
+        str(error).encode()
     else:
         assert bound.keys() == params.keys()
 
@@ -330,12 +341,28 @@ def test_numbers_survive_the_way_through_text(count: int, ratio: float, flag: bo
     assert math.copysign(1, bound["ratio"]) == math.copysign(1, ratio)
 
 
-def bad_dict(*, options: dict[str, int]) -> None: ...
-def bad_union(*, either: int | str = 1) -> None: ...
-def bad_nested(*, rows: list[list[int]]) -> None: ...
-def bad_fixed(*, pair: tuple[int, int]) -> None: ...
-def bad_class(*, thing: threading.Event) -> None: ...
-def bad_default(*, thing={}) -> None: ...  # noqa: B006
+def bad_dict(*, options: dict[str, int]) -> None:
+    """Never called."""
+
+
+def bad_union(*, either: int | str = 1) -> None:
+    """Never called."""
+
+
+def bad_nested(*, rows: list[list[int]]) -> None:
+    """Never called."""
+
+
+def bad_fixed(*, pair: tuple[int, int]) -> None:
+    """Never called."""
+
+
+def bad_class(*, thing: threading.Event) -> None:
+    """Never called."""
+
+
+def bad_default(*, thing={}) -> None:  # noqa: B006
+    """Never called."""
 
 
 @pytest.mark.parametrize("fn", [bad_dict, bad_union, bad_nested, bad_fixed, bad_class, bad_default])
@@ -345,10 +372,12 @@ def test_a_type_without_a_text_form_is_refused_when_registered(fn: Callable[...,
         Registry().register("it", fn)
 
 
-def unresolvable(*, thing: NoSuchName = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def unresolvable(*, thing: NoSuchName = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Never called."""
 
 
-def result_is_nobodys_business(*, count: int = 1) -> NoSuchName: ...  # type: ignore[name-defined]  # noqa: F821
+def result_is_nobodys_business(*, count: int = 1) -> NoSuchName:  # type: ignore[name-defined]  # noqa: F821
+    """Never called."""
 
 
 def test_annotations_are_resolved_when_registered() -> None:

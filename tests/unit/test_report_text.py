@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oobdump.job.merge import build
-from oobdump.job.stacks import Frame, Problem, ThreadStack, WorkerStacks, label_of
+from oobdump.job.merge import Merged, StackTree, build
+from oobdump.job.stacks import Frame, Member, Problem, ThreadStack, WorkerStacks, label_of
 from oobdump.report.harmless import cells, clip, clip_left, harmless, wrap
 from oobdump.report.text import MIN_WIDTH, WIDTH, render, short_file
 from oobdump.report.tree import MAX_BRANCHES, MAX_CHAIN
@@ -156,6 +156,15 @@ def test_pools_count_threads():
     assert lines[-1].split()[-3:] == ["wait_for_file", "4", "[0-3]"]
 
 
+def test_threads_that_stand_in_a_fork_are_counted():
+    """Those that have not gone on, and not all that came as far."""
+    lines = page(*(worker(rank, *[chain("a")] * 3, chain("a", "b"), label="pool-N") for rank in range(4)))
+    assert lines[-2:] == [
+        "  ├─ train.py:1 b         4  [0-3]",
+        "  └─ (stands here)  12 on 4  [0-3]",
+    ]
+
+
 def test_outliers_are_shown_whatever_is_left_out():
     """Of a hundred branches the largest are shown, and the outliers, though they are the smallest."""
     results, rank = [], 0
@@ -163,7 +172,7 @@ def test_outliers_are_shown_whatever_is_left_out():
         for _ in range(2 + 40 * (branch == 0)):
             results.append(worker(rank, chain("main", f"branch{branch}")))
             rank += 1
-    results.append(worker(rank, chain("elsewhere")))
+    results.append(worker(rank, chain("main", "elsewhere")))
     results += [worker(rank + 1 + more, chain("main", "branch0")) for more in range(60)]
     lines = page(*results)
     assert sum("branch" in line and "more" not in line for line in lines) == MAX_BRANCHES - 1
@@ -277,7 +286,8 @@ def test_a_hostile_name_is_shown_and_does_nothing():
 
 def test_columns_of_wide_characters_line_up():
     """East Asian characters take two cells, and the counts still stand under each other."""
-    lines = page(worker(0, (Frame("/w/訓練.py", 1, "主"), Frame("/w/t.py", 1, "main"))))
+    lines = page(worker(0, (Frame("/w/訓練.py", 1, "主"), Frame("/w/t.py", 1, "main"), Frame("/w/｡。.py", 1, "￦"))))
+    assert cells("訓￦a") == 5
     ends = {cells(line[: line.index("  1")]) for line in lines[3:]}
     assert len(ends) == 1
 
@@ -288,6 +298,16 @@ def test_a_long_set_is_cut_after_a_comma():
     (members,) = (re.search(r"\[.*\]", line)[0] for line in lines[3:] if "train.py:1 b" in line)
     assert re.fullmatch(r"\[(1\d\d\d,)+…\]", members)
     assert cells(members) <= 24
+
+
+def test_the_widest_columns_fit():
+    """Counts of a billion threads, deep forks, a long set and a mark on the narrowest page: nothing runs over."""
+    members = [Member(100_001 + 2 * rank, f"w{rank}") for rank in range(70)]
+    stacks = {chain(*["function"] * depth): dict.fromkeys(members, 10**9) for depth in range(1, 13)}
+    stacks[chain("function", "elsewhere")] = dict.fromkeys(members[:10], 10**9)
+    lines = list(render(Merged({"pool": StackTree(stacks)}), width=MIN_WIDTH))
+    assert max(map(cells, lines)) <= MIN_WIDTH
+    assert sum(line.endswith("◀ odd ones out") for line in lines) == 1
 
 
 # -- the pieces ------------------------------------------------------------------------------------------------------

@@ -8,12 +8,16 @@ which reads a job's dumps twice, with the project's reader and without it.
 from __future__ import annotations
 
 import json
+import os
+import select
 import shutil
 import sys
 import tempfile
+import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,9 @@ from figures import parser, show  # noqa: E402 - found through the line above
 from oobdump.errors import DamagedDump  # noqa: E402
 from oobdump.store import reader  # noqa: E402
 from oobdump.store.layout import Layout  # noqa: E402
+from support import programs  # noqa: E402
 
-__all__ = ["ROOT", "Workplace", "damage", "new_ids", "parser", "show", "workplace"]
+__all__ = ["ROOT", "Victim", "Workplace", "await_ready", "damage", "parser", "show", "workplace"]
 
 
 class Workplace:
@@ -68,12 +73,30 @@ def workplace(name: str) -> Iterator[Workplace]:
             shutil.rmtree(place.path)
 
 
-def new_ids(layout: Layout, known: Iterable[str]) -> list[str]:
-    """The requests that were not known yet, oldest first."""
-    return sorted(set(reader.request_ids(layout)) - set(known))
+@dataclass(frozen=True)
+class Victim(programs.Program):
+    """A program of a campaign's own, in this directory."""
+
+    @property
+    def path(self) -> Path:
+        """The program's file."""
+        return Path(__file__).resolve().with_name(f"{self.name}.py")
 
 
-def damage(layout: Layout, ids: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+def await_ready(running: programs.Running) -> None:
+    """Wait until a program that was launched says that it is ready."""
+    waiting = select.poll()
+    waiting.register(running.ready_fd, select.POLLIN)
+    deadline = time.monotonic() + programs.READY_WITHIN_S
+    while not waiting.poll(100):
+        if running.popen.poll() is not None or time.monotonic() > deadline:
+            raise programs.ProgramError(
+                f"{running.program.name} was never ready; its stderr:\n{running.stderr[-4000:]}"
+            )
+    os.read(running.ready_fd, 4096)
+
+
+def damage(layout: Layout, ids: Iterable[str]) -> tuple[dict[str, int], list[str]]:
     """How many dumps were found ``committed``, ``partial`` or ``foreign``, and what is wrong with them.
 
     Wrong are: a foreign dump, a part that is not as the manifest says, a request that cannot be read,

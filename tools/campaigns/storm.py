@@ -4,8 +4,8 @@ In: interpreters (``--python``, else one per version from .venvs, PATH and pyenv
 signals. Out: a row each; a finding if the process died, computed something wrong, wrote to stderr,
 tore a dump, or did not answer the storm's last signal, or one more, by a dump claimed after it.
 
-The load is ``tests/programs/busy_threads.py``. The slow-down is against the same program, armed
-and left alone: the same sender runs beside it and sends signal 0, which does nothing.
+The load is ``tests/programs/busy_threads.py``. The slow-down is of all its work together, against
+the same program, armed and left alone beside the same sender, which sends signal 0 (that does nothing).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ground
+
 import test_all
 from oobdump.store import reader
 from support import programs
@@ -33,10 +33,20 @@ EVERY_S = 0.0005
 ANSWERED_WITHIN_S = 60.0
 """Storms are answered with pauses of twenty times as long as a dump took; a loaded machine makes that seconds."""
 
-ENOUGH_ROUNDS = 50
-"""A check that ran less often says nothing about speed."""
-
 ASK = "import sys, oobdump; print('.'.join(map(str, sys.version_info[:3])))"
+
+WEIGH = """
+import time, busy_threads
+def cost(check):
+    began = time.perf_counter()
+    for rounds in range(1, 1001):
+        check()
+        if time.perf_counter() - began > 0.2:
+            break
+    return (time.perf_counter() - began) / rounds
+print({**{name: cost(check) for name, check in busy_threads.CHECKS.items()}, "main": cost(busy_threads.by_generators)})
+"""
+"""Seconds that each check takes alone. Which thread runs is chance: what counts is all work together."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +103,18 @@ def ask(python: str) -> str:
 
 def storm(place: ground.Workplace, version: str, python: str, signals: int) -> dict[str, Any]:
     """One interpreter: the program unasked, then in the storm."""
+    costs = weigh(python)
     with load(place, python, "unasked") as unasked:
-        before = send(unasked, 0, signals)
-        rates = end(place, unasked, before.seconds)
+        began = time.monotonic()
+        send(unasked, 0, signals)
+        usual = end(place, unasked, began, costs)
     with load(place, python, "asked") as asked:
+        began = time.monotonic()
         sent = send(asked, signal.SIGUSR1, signals)
         answered_s = answer(place, asked, sent.last_at, "the last signal of the storm")
-        during_s = time.time() - sent.last_at + sent.seconds
         one_more = send(asked, signal.SIGUSR1, 1)
         answer(place, asked, one_more.last_at, "one more signal after the storm")
-        slowed = end(place, asked, time.time() - one_more.last_at + during_s)
+        stormed = end(place, asked, began, costs)
     ids = reader.request_ids(place.layout)
     counts, findings = ground.damage(place.layout, ids)
     place.findings += findings
@@ -113,8 +125,8 @@ def storm(place: ground.Workplace, version: str, python: str, signals: int) -> d
         "seconds": round(sent.seconds, 2),
         "dumps": counts["committed"],
         "answered after s": answered_s,
-        "alive and correct": slowed is not None,
-        "slow-down": slow_down(rates, slowed),
+        "alive and correct": stormed is not None,
+        "slow-down": round(usual / stormed, 3) if usual and stormed else None,
     }
 
 
@@ -157,8 +169,9 @@ def claimed_after(place: ground.Workplace, request_id: str, asked_at: float) -> 
     )
 
 
-def end(place: ground.Workplace, running: programs.Running, seconds: float) -> dict[str, float] | None:
-    """Let the program end; rounds a second of each of its checks, None if it was not alive and correct."""
+def end(place: ground.Workplace, running: programs.Running, began: float, costs: dict[str, float]) -> float | None:
+    """Let the program end; seconds of work that it did per second, None if it was not alive and correct."""
+    seconds = time.monotonic() - began
     if running.popen.poll() is not None:
         place.findings.append(f"the process died with {running.popen.returncode}: {running.stderr[-500:]}")
         return None
@@ -170,13 +183,15 @@ def end(place: ground.Workplace, running: programs.Running, seconds: float) -> d
         place.findings.append(f"exit status {code}, output {output[-500:]!r}")
         return None
     rounds: dict[str, int] = ast.literal_eval(output.removeprefix("correct "))
-    return {name: count / seconds for name, count in rounds.items() if count >= ENOUGH_ROUNDS}
+    return sum(count * costs[name] for name, count in rounds.items()) / seconds
 
 
-def slow_down(unasked: dict[str, float] | None, asked: dict[str, float] | None) -> float | None:
-    """How many times slower the checks were, as a geometric mean; None if there is nothing to compare."""
-    ratios = [rate / asked[name] for name, rate in (unasked or {}).items() if asked and name in asked]
-    return round(statistics.geometric_mean(ratios), 3) if ratios else None
+def weigh(python: str) -> dict[str, float]:
+    """What a round of each of the program's checks costs, in seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(programs.PROGRAMS_DIR)}
+    done = subprocess.run([python, "-c", WEIGH], check=True, capture_output=True, text=True, env=environment)
+    costs: dict[str, float] = ast.literal_eval(done.stdout)
+    return costs
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Bell:
         self._sources: list[tuple[int, _Read]] = [(self._reading, self._bytes)]
         self._alarms: dict[Callable[[], None], float] = {}
         self._busy: Callable[[], bool] = lambda: False
-        self._tick: Callable[[float], None] = lambda now: None
+        self._tick: Callable[[float], None] = lambda _now: None
         self._stopping = False
         self._ended = [_thread.allocate_lock() for _ in range(_LISTENERS)]
 
@@ -111,6 +111,10 @@ class Bell:
         self.write(_TICK)
         ended = [lock.acquire(True, timeout_s) for lock in self._ended]
         self.forget(close=all(ended))
+        self.remove()
+
+    def remove(self) -> None:
+        """Takes the FIFO's name away: nobody outside can ring any more."""
         if self.path:
             _unlink(self.path)
 

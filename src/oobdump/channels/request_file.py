@@ -56,7 +56,7 @@ class RequestFiles:
         self._lost: dict[_Lease, bool] = {}
         self._full = False
         self.on_home: Callable[[], None] = lambda: None
-        self.on_accepted: Callable[[int], None] = lambda count: None
+        self.on_accepted: Callable[[], None] = lambda: None
 
     def look_soon(self) -> None:
         """Somebody rang: look, on a thread that may be lost."""
@@ -127,7 +127,7 @@ class RequestFiles:
         self._ring_others(look.accepted)
         self._answer_new(lease)
         if look.accepted:
-            self.on_accepted(len(look.accepted))
+            self.on_accepted()
 
     def _open_directories(self) -> None:
         """Somebody may have removed or replaced any of them since the last look."""

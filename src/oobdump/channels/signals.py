@@ -70,7 +70,8 @@ class Signals:
         try:
             self._take_wakeup()
         except ValueError as error:
-            self.problems.append(f"signals are off: {error}; call oobdump.start() in the main thread, or drop request files")
+            advice = "call oobdump.start() in the main thread, or drop request files"
+            self.problems.append(f"signals are off: {error}; {advice}")
             return
         for signum, ask in self._asks.items():
             self._take(signum, ask)
@@ -92,7 +93,7 @@ class Signals:
         self._open()
 
     def disarm(self) -> None:
-        """Gives back what ``arm`` found: handlers (C ones too), wake-up descriptor, mask. Then the caller may close the bell."""
+        """Gives back what ``arm`` found: handlers (C ones too), wake-up descriptor, mask. Then close the bell."""
         if self.wakeup:
             current = signal.set_wakeup_fd(-1)
             if current not in (self._bell.descriptor, -1):

@@ -158,12 +158,45 @@ class _Walk:
     def _open(self, out: Any, slot: Any, value: Any, source: object) -> None:
         """Puts the form of what is no leaf at ``out[slot]``; ``source`` is the user's object it tells of."""
         try:
-            if type(value) is list or (type(value) is dict and self._keys_fit(value)):
+            flat = self._flat(value)
+            if flat is not None:
+                out[slot] = flat
+            elif type(value) is list or (type(value) is dict and self._keys_fit(value)):
                 self._enter(out, slot, value, source, (out, slot))
             else:
                 self._tag(out, slot, open_value(value), source)
         except RuntimeError:  # a dict that never holds still
             self._cut(out, slot, source, "it changed while it was read", 0)
+
+    def _flat(self, value: Any) -> Any:
+        """The form of a list or dict that has leaves only; None for any other. Most are such: no frame for them."""
+        if (type(value) is not list and type(value) is not dict) or len(self._frames) >= MAX_DEPTH:
+            return None
+        if len(value) > self._room:
+            return None
+        form = self._flat_list(value) if type(value) is list else self._flat_dict(value)
+        if form is not None:
+            self._room -= len(form)
+        return form
+
+    def _flat_list(self, value: list[Any]) -> list[Any] | None:
+        leaves, form = self.form.leaves, list(value)
+        for child in form:
+            fits = leaves.get(id(type(child)))
+            if fits is None or not fits(child):
+                return None
+        return form
+
+    def _flat_dict(self, value: dict[Any, Any]) -> dict[str, Any] | None:
+        leaves, form = self.form.leaves, {}
+        for key, child in peek.items_of(value):
+            fits = leaves.get(id(type(child)))
+            if type(key) is not str or fits is None or not fits(child):
+                return None
+            if key == MARK or not key.isascii():
+                return None
+            form[key] = child
+        return form
 
     def _keys_fit(self, value: dict[Any, Any]) -> bool:
         """Whether the format can hold these keys, and nobody takes the map for a tag."""

@@ -43,18 +43,15 @@ _FUNCTION_LOCALS = _type_of_locals()
 """Any other mapping is a user's (a metaclass made it) and is not touched."""
 
 
-class Place(NamedTuple):
-    """One frame, without the frame."""
-
-    code: CodeType
-    line: int | None
-    variables: dict[str, str] | None = None
-
-
 class Stack(NamedTuple):
-    """One thread's places, outermost first, of which ``omitted`` after the first 100 are left out."""
+    """One thread's frames without the frames, outermost first; ``omitted`` are left out after the first 100.
 
-    places: list[Place]
+    Two flat lists, because an object a frame would have the garbage collector run in the middle of it.
+    """
+
+    codes: list[CodeType]
+    lines: list[int | None]
+    variables: list[dict[str, str]] | None
     omitted: int
 
 
@@ -86,21 +83,28 @@ def python_threads() -> dict[int, Mapping[str, Any]]:
 
 
 def walk(frame: FrameType | None, *, variables: bool = False) -> Stack:
-    """The places of a stack, outermost first; the middle of a very long one is left out."""
-    inner: list[Place] = []
-    while frame is not None and len(inner) < _INNERMOST_FRAMES:
-        inner.append(Place(frame.f_code, frame.f_lineno, _variables(frame) if variables else None))
-        frame = frame.f_back
+    """The code and line of each frame of a stack; the middle of a very long one is left out."""
+    codes: list[CodeType] = []
+    lines: list[int | None] = []
+    seen: list[dict[str, str]] | None = [] if variables else None
     outer: deque[FrameType] = deque(maxlen=_OUTERMOST_FRAMES)
     beyond = 0
     while frame is not None:
-        outer.append(frame)
-        beyond += 1
+        if len(codes) < _INNERMOST_FRAMES:
+            codes.append(frame.f_code)
+            lines.append(frame.f_lineno)
+            if seen is not None:
+                seen.append(_variables(frame))
+        else:
+            outer.append(frame)
+            beyond += 1
         frame = frame.f_back
-    places = [Place(each.f_code, each.f_lineno, _variables(each) if variables else None) for each in outer]
-    inner += places
-    inner.reverse()
-    return Stack(inner, beyond - len(places))
+    codes += [each.f_code for each in outer]
+    lines += [each.f_lineno for each in outer]
+    if seen is not None:
+        seen += [*map(_variables, outer)]
+        seen.reverse()
+    return Stack(codes[::-1], lines[::-1], seen, beyond - len(outer))
 
 
 def _all_stacks(*, variables: bool) -> dict[int, Stack]:
@@ -123,28 +127,27 @@ def _thread_entry(ident: int, main: bool, facts: Mapping[str, Any]) -> dict[str,
 
 
 class _Renderer:
-    """Places as plain data; the names of each code object are made once."""
+    """Stacks as plain data. Equal frames are one entry: a thousand idle threads stand at thirty places."""
 
     def __init__(self) -> None:
-        self._names: dict[int, tuple[str, str]] = {}
+        self._entries: dict[tuple[int, int | None], dict[str, Any]] = {}
 
     def stack(self, stack: Stack) -> dict[str, Any]:
         """The frames of one thread, and how many are missing."""
-        entry: dict[str, Any] = {"frames": [*map(self.frame, stack.places)], "omitted_frames": stack.omitted}
-        if stack.omitted:
-            entry["omitted_after"] = _OUTERMOST_FRAMES
-        return entry
+        frames = [*map(self.frame, stack.codes, stack.lines)]
+        if stack.variables is not None:
+            frames = [frame | {"locals": seen} for frame, seen in zip(frames, stack.variables, strict=True)]
+        entry: dict[str, Any] = {"frames": frames, "omitted_frames": stack.omitted}
+        return entry | ({"omitted_after": _OUTERMOST_FRAMES} if stack.omitted else {})
 
-    def frame(self, place: Place) -> dict[str, Any]:
+    def frame(self, code: CodeType, line: int | None) -> dict[str, Any]:
         """One frame. The line is 0 where the interpreter has none."""
-        code, line, variables = place
-        names = self._names.get(id(code))
-        if names is None:
-            names = self._names[id(code)] = (text(code.co_filename), text(_function_name(code)))
-        entry: dict[str, Any] = {"file": names[0], "line": line or 0, "function": names[1]}
-        if variables is not None:
-            entry["locals"] = variables
-        return entry
+        key = (id(code), line)  # the hash of a code object is that of its constants too
+        found = self._entries.get(key)
+        if found is None:
+            file, function = text(code.co_filename), text(_function_name(code))
+            found = self._entries[key] = {"file": file, "line": line or 0, "function": function}
+        return found
 
 
 def _function_name(code: CodeType) -> str:

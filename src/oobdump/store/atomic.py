@@ -20,7 +20,7 @@ __all__ = ["make_tree", "private_dir", "publish", "read_bounded", "replace", "sh
 _counter = itertools.count(1)
 _TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_PRIVATE = 0o700
 
 
 def private_dir(path: str) -> None:
@@ -29,7 +29,7 @@ def private_dir(path: str) -> None:
     Raises ``ForeignDirectory`` if it is a link, no directory, or somebody else's.
     """
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(path, _PRIVATE)
     except FileExistsError:
         pass
     found = os.lstat(path)
@@ -40,7 +40,7 @@ def private_dir(path: str) -> None:
             f"{path} belongs to uid {found.st_uid}, not to us (uid {os.geteuid()}): somebody else made it first, "
             "so it is not used; set another directory with OOBDUMP_DIR"
         )
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if stat.S_IMODE(found.st_mode) != _PRIVATE:
         os.chmod(path, 0o700)
 
 
@@ -50,7 +50,7 @@ def shared_root(path: str) -> None:
     It may belong to us or to root; if others can write in it, it must be sticky as /tmp is.
     """
     try:
-        os.makedirs(path, 0o700)
+        os.makedirs(path, _PRIVATE)
     except FileExistsError:
         pass
     found = os.stat(path)
@@ -64,7 +64,9 @@ def shared_root(path: str) -> None:
             "set another directory with OOBDUMP_DIR"
         )
     if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        raise ForeignDirectory(f"{path} is writable by others: `chmod go-w {path}`, or set another directory with OOBDUMP_DIR")
+        raise ForeignDirectory(
+            f"{path} is writable by others: `chmod go-w {path}`, or set another directory with OOBDUMP_DIR"
+        )
 
 
 def make_tree(root: str, *below: str) -> None:
@@ -76,26 +78,26 @@ def make_tree(root: str, *below: str) -> None:
 
 def replace(path: str, chunks: Iterable[Bytes], *, durable: bool = False) -> int:
     """Writes a whole file under ``path``, over what stands there. Returns its size in bytes."""
-    temporary, size = _write_temporary(path, chunks, durable)
+    temporary, size = _write_temporary(path, chunks, durable=durable)
     try:
         os.rename(temporary, path)
     except OSError:
         _forget(temporary)
         raise
-    _settle(path, durable)
+    _settle(path, durable=durable)
     return size
 
 
 def publish(path: str, data: Bytes, *, durable: bool = False) -> bool:
     """Writes a whole file under ``path`` unless one is there; False if somebody was first."""
-    temporary, _ = _write_temporary(path, (data,), durable)
+    temporary, _ = _write_temporary(path, (data,), durable=durable)
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
         return False
     finally:
         _forget(temporary)
-    _settle(path, durable)
+    _settle(path, durable=durable)
     return True
 
 
@@ -128,7 +130,7 @@ def read_descriptor(descriptor: int, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _write_temporary(path: str, chunks: Iterable[Bytes], durable: bool) -> tuple[str, int]:
+def _write_temporary(path: str, chunks: Iterable[Bytes], *, durable: bool) -> tuple[str, int]:
     directory, name = os.path.split(path)
     temporary = f"{directory}/.{name}.{os.getpid()}.{next(_counter)}.tmp"
     descriptor = os.open(temporary, _TEMPORARY, 0o600)
@@ -161,7 +163,7 @@ def _forget(temporary: str) -> None:
         pass  # a full or read-only disk may refuse: the name says that it is nobody's
 
 
-def _settle(path: str, durable: bool) -> None:
+def _settle(path: str, *, durable: bool) -> None:
     if durable:
         descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

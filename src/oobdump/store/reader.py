@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from oobdump.errors import DamagedDump, RequestError
@@ -95,25 +95,20 @@ def read_dump(layout: Layout, request_id: str, writer: str) -> Dump:
     directory = layout.dump(request_id, writer)
     named = writer_of(writer)
     if named is None:
-        return Dump(request_id, writer, directory, False, "foreign", why="its name is no worker's: oobdump did not make it")
-    worker, outside = named
-    refusal = _not_ours(directory)
-    if refusal:
-        return Dump(request_id, worker, directory, outside, "foreign", why=refusal)
-    claimed = _claimed_at(directory)
+        why = "its name is no worker's: oobdump did not make it"
+        return Dump(request_id, writer, directory, outside=False, found="foreign", why=why)
+    base = Dump(request_id, named[0], directory, named[1], "foreign", why=_not_ours(directory))
+    if base.why:
+        return base
+    base = replace(base, claimed_at=_claimed_at(directory))
     try:
         document = json.loads(atomic.read_bounded(f"{directory}/{MANIFEST}", _MAX_MANIFEST_BYTES))
+        return _committed(base, document)
     except FileNotFoundError:
-        why = "claimed, not committed" if claimed is not None else "no manifest"
-        return Dump(request_id, worker, directory, outside, "partial", why=why, claimed_at=claimed)
-    except (OSError, ValueError, RecursionError) as error:
-        why = f"its manifest cannot be read: {type(error).__name__}: {error}"
-        return Dump(request_id, worker, directory, outside, "foreign", why=why, claimed_at=claimed)
-    try:
-        return _committed(request_id, worker, directory, outside, claimed, document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"its manifest is not one of ours: {type(error).__name__}: {error}"
-        return Dump(request_id, worker, directory, outside, "foreign", why=why, claimed_at=claimed)
+        why = "no manifest" if base.claimed_at is None else "claimed, not committed"
+        return replace(base, found="partial", why=why)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return replace(base, why=f"its manifest cannot be read: {type(error).__name__}: {error}")
 
 
 def part_bytes(dump: Dump, record: PartRecord) -> bytes:
@@ -126,30 +121,26 @@ def part_bytes(dump: Dump, record: PartRecord) -> bytes:
     except (OSError, ValueError) as error:
         raise DamagedDump(f"{path}: {error}") from None
     if len(data) != record.size or checksum(data) != record.checksum:
-        raise DamagedDump(f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later")
+        raise DamagedDump(
+            f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later"
+        )
     return data
 
 
-def _committed(
-    request_id: str, worker: str, directory: str, outside: bool, claimed: float | None, document: Any
-) -> Dump:
+def _committed(base: Dump, document: Any) -> Dump:
     if document["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema version {document['schema_version']!r}, this oobdump reads {SCHEMA_VERSION}")
-    if document["worker"] != worker or document["request_id"] != request_id:
+    if document["worker"] != base.worker or document["request_id"] != base.request_id:
         raise ValueError("it is about another worker or request")
-    return Dump(
-        request_id,
-        worker,
-        directory,
-        outside,
-        "committed",
+    return replace(
+        base,
+        found="committed",
         status=_status(document["status"]),
         answered_by=str(document["answered_by"]),
         state=str(document["state"]),
         evidence=dict(document["evidence"]),
         identity=dict(document["identity"]),
         parts=tuple(_record(item) for item in document["parts"]),
-        claimed_at=claimed,
         committed_at=float(document["committed_at_s"]),
     )
 
@@ -157,7 +148,7 @@ def _committed(
 def _record(item: Any) -> PartRecord:
     path, error = item["path"], item["error"]
     if path is not None and parse_part_name(path) is None:
-        raise ValueError(f"{ascii(path)} is no name of a part")  # so that no path leads out of the directory
+        raise ValueError(f"{path!a} is no name of a part")  # so that no path leads out of the directory
     return PartRecord(
         handler=str(item["handler"]),
         status=_status(item["status"]),
@@ -173,7 +164,7 @@ def _record(item: Any) -> PartRecord:
 
 def _status(value: Any) -> Status:
     if value not in _STATUSES:
-        raise ValueError(f"{ascii(value)} is no status")
+        raise ValueError(f"{value!a} is no status")
     known: Status = value
     return known
 

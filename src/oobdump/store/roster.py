@@ -81,7 +81,7 @@ def read(layout: Layout) -> tuple[list[Entry], list[str]]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            problems.append(f"roster entry {ascii(name)} cannot be read: {type(error).__name__}: {error}")
+            problems.append(f"roster entry {name!a} cannot be read: {type(error).__name__}: {error}")
     return entries, problems
 
 
@@ -90,7 +90,7 @@ def read_entry(layout: Layout, worker: str) -> Entry:
     data = atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES)
     entry = _decode(json.loads(data))
     if parse_name(worker) is None or entry.worker != worker:
-        raise ValueError(f"the entry is about {ascii(entry.worker)}")
+        raise ValueError(f"the entry is about {entry.worker!a}")
     return entry
 
 
@@ -161,7 +161,9 @@ def _decode(document: Any) -> Entry:
     if not isinstance(document, dict):
         raise ValueError("not an object")
     if document.get("protocol_version") != PROTOCOL_VERSION:
-        raise ValueError(f"protocol version {document.get('protocol_version')!r}: this oobdump reads {PROTOCOL_VERSION}")
+        raise ValueError(
+            f"protocol version {document.get('protocol_version')!r}: this oobdump reads {PROTOCOL_VERSION}"
+        )
     ended = document.get("ended")
     return Entry(
         identity=_identity(document),
@@ -176,7 +178,7 @@ def _decode(document: Any) -> Entry:
 def _identity(document: Mapping[str, Any]) -> Identity:
     role = document["role"]
     if role not in ("rank", "child", "other"):
-        raise ValueError(f"unknown role {ascii(role)}")
+        raise ValueError(f"unknown role {role!a}")
     known: Role = role
     return Identity(
         machine=Machine(_str(document, "host"), _str(document, "boot"), _str(document, "pid_namespace")),

@@ -1,0 +1,48 @@
+"""Where bells are: one FIFO per worker in a node-local directory that is ours alone.
+
+In: settings and an identity. Out: a ``Bell``, and in words what keeps others from ringing it.
+Bells of workers that are gone are removed here: a killed worker cannot do it itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from oobdump.channels.bell import Bell
+from oobdump.config import runtime_dir_candidates
+from oobdump.errors import StoreError
+from oobdump.identity import Identity, is_alive, parse_name
+from oobdump.store import atomic
+
+__all__ = ["open_bell"]
+
+
+def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
+    """The bell of a worker in the first directory that can be used, and what was wrong if there is none."""
+    reasons = []
+    for candidate in runtime_dir_candidates(runtime_dir):
+        directory = f"{candidate}/{identity.job}"
+        try:
+            atomic.make_tree(os.path.dirname(candidate), candidate, directory)
+            _sweep(directory, identity)
+            return Bell(f"{directory}/{identity.worker}.fifo", on_byte), []
+        except (OSError, StoreError) as error:
+            reasons.append(str(error))
+    return Bell(None, on_byte), [f"others cannot ring this worker's bell: {'; '.join(reasons)}"]
+
+
+def _sweep(directory: str, here: Identity) -> None:
+    for name in os.listdir(directory):
+        parsed = parse_name(name.removesuffix(".fifo"))
+        if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
+            continue
+        if is_alive(here.machine, parsed[2], None) is False:
+            _remove(f"{directory}/{name}")
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

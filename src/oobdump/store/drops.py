@@ -1,0 +1,76 @@
+"""Files of the inbox on their way in and out.
+
+In: names and bytes. Out: a file dropped whole, taken away, or moved to ``rejected/`` with its
+reason. The rule only this module keeps: a file is moved or removed only if it is still the
+one that was looked at, so that another one that took its name is not lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from oobdump.identity import iso
+from oobdump.store import atomic
+from oobdump.store.layout import Layout, request_id
+
+__all__ = ["Version", "drop", "reject", "rejection", "take_away"]
+
+Version = tuple[int, int, int]
+"""Inode, modification time and change time in nanoseconds: another one is another file, or a changed one."""
+
+
+def drop(layout: Layout, name: str, data: bytes) -> str:
+    """Puts a whole file into the inbox; returns the id that all acceptors will give it."""
+    path = f"{layout.inbox}/{name}"
+    atomic.replace(f"{path}.tmp", (data,))
+    found = os.stat(f"{path}.tmp")
+    os.rename(f"{path}.tmp", path)
+    return request_id(name, found.st_ino, found.st_mtime_ns)
+
+
+def take_away(layout: Layout, name: str, inode: int) -> None:
+    """Unlinks the file that was accepted, but not another one that took its name meanwhile.
+
+    If the same file was touched again meanwhile, the answer that is still to come serves that too.
+    """
+    path = f"{layout.inbox}/{name}"
+    try:
+        if os.lstat(path).st_ino == inode:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def reject(layout: Layout, name: str, version: Version, reason: str, by: str) -> bool:
+    """Moves a file to ``rejected/`` beside its reason; False if it is another one by now, or gone."""
+    path = f"{layout.inbox}/{name}"
+    if not _still(path, version):
+        return False
+    taken = os.path.lexists(f"{layout.rejected}/{name}")
+    target = f"{layout.rejected}/{name}.{time.time_ns()}" if taken else f"{layout.rejected}/{name}"
+    document = {"schema_version": 1, "file": name, "reason": reason, "rejected_at": iso(time.time()), "by": by}
+    atomic.private_dir(layout.rejected)
+    atomic.replace(f"{target}.error.json", (json.dumps(document, indent=1).encode() + b"\n",))
+    try:
+        os.rename(path, target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def rejection(layout: Layout, name: str) -> str:
+    """Why a file of that name was rejected; "" if it was not."""
+    try:
+        return str(json.loads(atomic.read_bounded(f"{layout.rejected}/{name}.error.json", 2**20))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _still(path: str, version: Version) -> bool:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) == version
