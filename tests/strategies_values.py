@@ -17,7 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 texts = st.text(st.characters(exclude_categories=()), max_size=12)  # lone surrogates too
-integers = st.one_of(st.integers(-5, 5), st.integers(), st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**5000]))
+integers = st.one_of(st.integers(-5, 5), st.integers(), st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63) - 1]))
 zones = st.one_of(
     st.none(),
     st.just(timezone.utc),
@@ -43,7 +43,7 @@ scalars = st.one_of(
     texts,
     st.binary(max_size=12),
     st.complex_numbers(),
-    st.decimals(),
+    st.decimals().filter(lambda number: not number.is_snan()),  # one of those cannot be hashed
     st.builds(Fraction, st.integers(), st.integers(1)),
     st.uuids(),
     moments,
@@ -54,7 +54,7 @@ keys = st.recursive(
     scalars, lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)), max_leaves=5
 )
 values: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(scalars, st.binary(max_size=8).map(bytearray), st.builds(slice, keys, keys)),
+    st.one_of(scalars, st.just(Decimal("-sNaN12")), st.binary(max_size=8).map(bytearray), st.builds(slice, keys, keys)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),

@@ -8,6 +8,7 @@ the code knows is written once, in the code; the same code gives the same bytes.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 import tempfile
@@ -122,11 +123,18 @@ def command_section(context: click.Context) -> str:
     """One command, from what it tells click."""
     command = context.command
     usage = command.get_usage(context).removeprefix("Usage: ")
-    paragraphs = [" ".join(text.split()) for text in (command.help or "").replace("\b", "").split("\n\n")]
-    records = (item.get_help_record(context) for item in command.get_params(context))
-    rows = ((f"`{record[0]}`", markdown(record[1])) for record in records if record)
-    text = "\n\n".join(map(markdown, paragraphs))
+    text = "\n\n".join(map(paragraph, inspect.cleandoc(command.help or "").split("\n\n")))
+    records = (item.get_help_record(context) for item in command.params)
+    rows = ((f"`{record[0]}`", " ".join(record[1].split())) for record in records if record and record[1])
     return f"## `{context.info_name}`\n\n```text\n{usage}\n```\n\n{text}\n\n{table(('option', 'meaning'), rows)}"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of click's help; one that must not be wrapped (click marks it) is shown as it is."""
+    lines = text.splitlines()
+    if lines[:1] == ["\b"]:
+        return "```console\n" + "\n".join(f"$ {line.strip()}" for line in lines[1:]) + "\n```"
+    return markdown(" ".join(text.split()))
 
 
 def exit_codes_page() -> str:

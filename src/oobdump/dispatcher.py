@@ -8,7 +8,6 @@ another thread goes on, in the next store if it was a store that did not answer.
 
 from __future__ import annotations
 
-import _thread
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from oobdump.registry import Registry
 from oobdump.request import AcceptedRequest
 from oobdump.response import Part, Response
 from oobdump.runner import Codec, failed, format_stack, run_call
+from oobdump.slots import Slots
 from oobdump.store.layout import Layout
 from oobdump.store.writer import DumpWriter, PartRecord
 
@@ -49,21 +49,6 @@ class _Step:
     run: Callable[[], Outcome]
 
 
-@dataclass(frozen=True, eq=False)
-class _Slot:
-    """A handler that runs. It keeps its slot until it returns, however late."""
-
-    answer: Answer
-    call: int
-    since: float
-    ends_at: float
-    free: _thread.LockType
-
-
-_MARGIN_S = 0.01
-"""Beyond a deadline, so that whoever wakes up finds it passed."""
-
-
 class Dispatcher:
     """Answers requests. Every method may be called from any thread; ``submit`` and ``tick`` never block."""
 
@@ -86,7 +71,7 @@ class Dispatcher:
         self._durable = durable
         self._pending: dict[int, Answer] = {}
         self._active: dict[int, Answer] = {}
-        self._slots: dict[str, _Slot] = {}
+        self.slots = Slots()
         self._stuck: list[dict[Turn, bool]] = [{} for _ in stores]
         self.identity = identity
         self.on_finish: Callable[[Ticket, int | None], None] = lambda _ticket, _store: None
@@ -282,37 +267,13 @@ class Dispatcher:
             handler = self._registry.get(asked.name)
         except UnknownHandler as error:
             return failed(asked.name, "error", 404, f"Handler {asked.name} not found: {error}")
-        slot = self._take_slot(answer, call)
-        if isinstance(slot, Part):
-            return slot
+        slot = self.slots.take(asked.name, (answer, call), request.timeout_s)
+        if isinstance(slot, str):
+            return failed(asked.name, "refused", 503, slot)
         try:
             return run_call(handler, asked, request.body, self._codecs[request.format_of(asked)])
         finally:
-            self._free_slot(asked.name, slot)
-
-    def _take_slot(self, answer: Answer, call: int) -> _Slot | Part:
-        """One run of a handler at a time; one that is overdue refuses the next at once."""
-        name, began = answer.request.calls[call].name, time.monotonic()
-        ends_at = began + answer.request.timeout_s
-        lock = _thread.allocate_lock()
-        lock.acquire()
-        mine = _Slot(answer, call, began, ends_at, lock)
-        while (holder := self._slots.setdefault(name, mine)) is not mine:
-            if holder.answer is answer and holder.call == call:
-                break  # a second thread for the same run
-            left = min(holder.ends_at, ends_at) - time.monotonic()
-            if left < 0:
-                since = time.monotonic() - holder.since
-                text = f"handler {name} has not returned for {since:.0f} s (request {holder.answer.request_id})"
-                return failed(name, "refused", 503, text)
-            if holder.free.acquire(True, left + _MARGIN_S):
-                holder.free.release()
-        return holder
-
-    def _free_slot(self, name: str, slot: _Slot) -> None:
-        if self._slots.get(name) is slot:
-            self._slots.pop(name, None)
-            slot.free.release()
+            self.slots.free(asked.name, slot)
 
     def _timed_out(self, answer: Answer, turn: Turn) -> Part:
         name = answer.request.calls[turn.key[1]].name

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -18,9 +19,10 @@ from typing import Any, NoReturn
 import msgpack
 
 from oobdump.errors import RequestError, UnreadableRequest
-from oobdump.request import AcceptedRequest, HandlerCall, Request
+from oobdump.request import FORMATS, AcceptedRequest, HandlerCall, Request
 
 __all__ = [
+    "MAX_ACCEPTED_BYTES",
     "MAX_REQUEST_BYTES",
     "accepted_to_bytes",
     "read_accepted",
@@ -31,6 +33,9 @@ __all__ = [
 
 MAX_REQUEST_BYTES = 2**20
 """A request is names and parameters; 1 MiB leaves room for a body and stops a disk image."""
+
+MAX_ACCEPTED_BYTES = 6 * MAX_REQUEST_BYTES + 2**25
+"""A ``request.json``: a byte of msgpack text takes up to six in JSON, and the names of 200,000 workers 32 MiB."""
 
 _HANDLER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
@@ -72,7 +77,7 @@ def accepted_to_bytes(accepted: AcceptedRequest) -> bytes:
 
 def read_accepted(data: bytes) -> AcceptedRequest:
     """The content of a ``request.json``. Raises ``RequestError`` only."""
-    document = _document(data, "json")
+    document = _document(data, "json", MAX_ACCEPTED_BYTES)
     _known_keys(document, _ACCEPTED_KEYS, "request.json")
     asked, source = document.get("asked"), document.get("source", {})
     if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
@@ -121,7 +126,7 @@ def _request(document: dict[str, Any]) -> Request:
     _known_keys(document, _KEYS, "the request")
     version = document.get("schema_version", _SCHEMA_VERSION)
     if version != _SCHEMA_VERSION or isinstance(version, bool):
-        raise RequestError(f"schema_version is {version!r}: this oobdump reads version {_SCHEMA_VERSION}")
+        raise RequestError(f"schema_version is {_shown(version)}: this oobdump reads version {_SCHEMA_VERSION}")
     optional: dict[str, Any] = {}
     for key, read in _OPTIONAL.items():
         if document.get(key) is not None:
@@ -151,7 +156,7 @@ def _call(item: Any) -> HandlerCall:
     return HandlerCall(
         _handler_name(item.get("name")),
         {_clean(key): _param(key, value) for key, value in params.items() if value is not None},
-        None if form is None else _text(item, "format"),
+        None if form is None else _format(item, "format"),
     )
 
 
@@ -159,11 +164,11 @@ def _param(name: str, value: Any) -> str:
     """A parameter as the text that an HTTP query would carry."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
     if isinstance(value, str):
         return _clean(value)
-    raise RequestError(f"parameter {name!r} is {_kind(value)}: give a text, a number, true or false")
+    raise RequestError(f"parameter {_shown(name)} is {_kind(value)}: give a text, a finite number, true or false")
 
 
 def _body(document: Mapping[str, Any]) -> bytes:
@@ -221,6 +226,13 @@ def _text(document: Mapping[str, Any], key: str) -> str:
     return _clean(value)
 
 
+def _format(document: Mapping[str, Any], key: str) -> str:
+    name = _text(document, key)
+    if name not in FORMATS:
+        raise RequestError(f"{key!r} is {_shown(name)}: use one of {', '.join(FORMATS)}")
+    return name
+
+
 def _clean(text: str) -> str:
     """Refuses what no file name, parameter or terminal can carry: NUL and lone surrogates."""
     if "\0" in text:
@@ -233,7 +245,7 @@ def _clean(text: str) -> str:
 
 
 _OPTIONAL: Mapping[str, Callable[[dict[str, Any], str], Any]] = {
-    "format": _text,
+    "format": _format,
     "targets": _targets,
     "timeout_s": _number,
     "expires_in_s": _number,
@@ -247,9 +259,9 @@ def _known_keys(document: Mapping[str, Any], known: tuple[str, ...], where: str)
             raise RequestError(f"{_shown(key)} is no key of {where}: the keys are {', '.join(known)}")
 
 
-def _document(data: bytes, encoding: str) -> dict[str, Any]:
-    if len(data) > MAX_REQUEST_BYTES:
-        raise RequestError(f"the request has {len(data)} bytes: at most {MAX_REQUEST_BYTES} are read")
+def _document(data: bytes, encoding: str, limit: int = MAX_REQUEST_BYTES) -> dict[str, Any]:
+    if len(data) > limit:
+        raise RequestError(f"the request has {len(data)} bytes: at most {limit} are read")
     if encoding not in _DECODERS:
         raise RequestError(f"{_shown(encoding)} is no encoding of requests: use json or msgpack")
     try:

@@ -135,6 +135,12 @@ def test_integers_beyond_64_bits_are_tagged_in_both_text_and_msgpack():
     assert msgpack.unpackb(msgpack_codec.encode([-(2**63) - 1])) == [{"$oobdump": "int", "v": "-0x8000000000000001"}]
 
 
+@each
+def test_an_integer_of_any_size_comes_back(codec):
+    """Beyond the 4,300 digits, too, from which Python refuses to write one in decimal."""
+    assert back(codec, {"n": -(10**5000), 10**5000: 1}) == {"n": -(10**5000), 10**5000: 1}
+
+
 def test_a_map_that_looks_like_a_tag_stays_a_map():
     """A user's data is never taken for ours, at any depth and even when tagged again."""
     value = {"$oobdump": "tuple", "v": [{"$oobdump": "dict", "v": [1, 2]}, {"$oobdump": 1}]}

@@ -539,6 +539,17 @@ def test_process_says_what_the_kernel_knows() -> None:
     assert by_id[os.getpid()]["state"] == "R"
 
 
+def test_a_thread_that_ends_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that was listed and is gone when its file is opened is no problem, and hides no other."""
+    real, gone = os.listdir, str(2**31 - 1)
+    listed: Callable[[str], list[str]] = lambda path: [*real(path), *([gone] if path.endswith("/task") else [])]  # noqa: E731
+    monkeypatch.setattr(os, "listdir", listed)
+    value = ask("process")
+    assert value["problems"] == {}
+    assert os.getpid() in [each["native_id"] for each in value["threads"]["threads"]]
+    assert int(gone) not in [each["native_id"] for each in value["threads"]["threads"]]
+
+
 NO_DESCRIPTORS = """
 import json, os, resource, sys
 import importlib
@@ -897,16 +908,41 @@ def test_tasks_that_come_and_go_do_not_disturb() -> None:
 
     async def churn() -> None:
         while not stop.is_set():
-            await asyncio.gather(*(asyncio.sleep(0) for _ in range(20)))
+            await asyncio.gather(*(asyncio.sleep(0) for _ in range(100)))
 
+    handler = loaded().get("asyncio_tasks").fn
     thread = threading.Thread(target=lambda: asyncio.run(churn()))
     thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     try:
-        problems = [ask("asyncio_tasks")["problems"] for _ in range(200)]
+        problems = [handler()["problems"] for _ in range(1000)]
     finally:
+        sys.setswitchinterval(before)
         stop.set()
         thread.join(30)
     assert not any(problems)
+
+
+class Growing:
+    """A table of tasks, as a WeakSet is one inside, that grows whenever one of its members is looked at."""
+
+    def __init__(self) -> None:
+        self.data: set[Callable[[], object]] = set()
+        self.data |= {lambda: self.look(), lambda: self.look()}
+
+    def look(self) -> object:
+        """Another thread adds a member just now."""
+        self.data.add(lambda: self.look())
+        return object()
+
+
+def test_a_table_that_changes_meanwhile_is_read_as_it_was() -> None:
+    """A table is copied at once and not iterated, so that a member that comes in between does not matter."""
+    problems: list[str] = []
+    members = importlib.import_module("oobdump.handlers.asyncio_tasks")._members
+    assert len(members(Growing(), problems)) == 2
+    assert problems == []
 
 
 # -- plain -----------------------------------------------------------------------------------------------------------

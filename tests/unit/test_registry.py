@@ -8,7 +8,8 @@ import importlib
 import math
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -87,6 +88,26 @@ def test_a_name_at_the_limits_is_taken(name: str) -> None:
     assert registry.names() == [name]
 
 
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class SlowToHash(str):
+    """A name whose look-ups let the other threads go first: each check and each write is apart."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        time.sleep(0)
+        return str.__hash__(self)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_of_many_threads_one_registers() -> None:
     """Eight threads take one name at once, again and again: each time exactly one has it."""
     registry = Registry()
@@ -97,7 +118,7 @@ def test_of_many_threads_one_registers() -> None:
         for turn in range(50):
             barrier.wait()
             try:
-                registry.register(f"name{turn}", lambda: None)
+                registry.register(SlowToHash(f"name{turn}"), lambda: None)
             except ConfigError:
                 continue
             won.append(f"name{turn}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import shutil
 import sys
@@ -30,7 +31,7 @@ from oobdump.store import reader  # noqa: E402
 from oobdump.store.layout import Layout  # noqa: E402
 from support import programs  # noqa: E402
 
-__all__ = ["ROOT", "Victim", "Workplace", "await_ready", "damage", "parser", "show", "workplace"]
+__all__ = ["ROOT", "Victim", "Workplace", "await_ready", "chance", "damage", "parser", "show", "workplace"]
 
 
 class Workplace:
@@ -71,6 +72,12 @@ def workplace(name: str) -> Iterator[Workplace]:
             print(f"{name}: what was found is in {place.path}", file=sys.stderr)
         else:
             shutil.rmtree(place.path)
+
+
+def chance(seed: int | None) -> tuple[random.Random, str]:
+    """A source of chance, and the note that says how to have the same again."""
+    seed = time.time_ns() % 2**32 if seed is None else seed
+    return random.Random(seed), f"seed {seed}"  # noqa: S311 - chance, not secrecy
 
 
 @dataclass(frozen=True)

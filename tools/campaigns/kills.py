@@ -27,10 +27,10 @@ from support import dumps, programs
 
 KILLS = 500
 
-LONGEST_S = 0.08
-"""A dump takes a few ms here: the kill falls into one of the first dozen, at any of its steps."""
+LONGEST_S = {"call": 0.08, "files": 0.25}
+"""A dump takes a few ms, and a dropped file some more to be accepted: the kill falls into one of the first dozen."""
 
-FILES = 8
+FILES = 16
 """Request files per worker, so that one is being answered whenever the kill comes."""
 
 KEPT = 20
@@ -48,18 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=KILLS, help="workers to kill")
     parser.add_argument("--seed", type=int, default=None, help="for the same random instants")
     options = parser.parse_args(argv)
-    seed = random.randrange(2**32) if options.seed is None else options.seed
+    chance, note = ground.chance(options.seed)
     with ground.workplace("kills") as place:
-        rows = campaign(place, options.kills, random.Random(seed))
-    return ground.show("kills", rows, place.findings, [f"seed {seed}"], as_json=options.json)
+        rows = campaign(place, options.kills, chance)
+    return ground.show("kills", rows, place.findings, [note], as_json=options.json)
 
 
 def campaign(place: ground.Workplace, kills: int, chance: random.Random) -> list[dict[str, Any]]:
     """All kills; one row for each way of dumping."""
-    found: dict[str, collections.Counter[str]] = {way: collections.Counter() for way in ("call", "files")}
+    found: dict[str, collections.Counter[str]] = {way: collections.Counter() for way in LONGEST_S}
     earlier: dict[str, Prints] = {}
     for number in range(kills):
-        way = ("call", "files")[number % 2]
+        way = list(LONGEST_S)[number % 2]
         kill_one(place, way, number, chance)
         found[way] += examine(place, earlier)
         forget(place, earlier)
@@ -78,9 +78,8 @@ def kill_one(place: ground.Workplace, way: str, number: int, chance: random.Rand
     try:
         ground.await_ready(running)
         if way == "files":
-            for count in range(FILES):
-                dumps.drop_json(Path(place.layout.job_dir), f"{number}-{count}", handlers=["tiny", "middling", "large"])
-        time.sleep(chance.uniform(0, LONGEST_S))
+            drop_all(Path(place.layout.job_dir), number)
+        time.sleep(chance.uniform(0, LONGEST_S[way]))
         if running.popen.poll() is None:
             os.kill(running.pid, signal.SIGKILL)
         else:
@@ -88,6 +87,13 @@ def kill_one(place: ground.Workplace, way: str, number: int, chance: random.Rand
     finally:
         running.stop()
     shutil.rmtree(directory)
+
+
+def drop_all(job_dir: Path, number: int) -> None:
+    """One worker's request files: no two ask the same, or one answer would serve both."""
+    for count in range(FILES):
+        handlers = ["tiny", "middling", "large"]
+        dumps.drop_json(job_dir, f"{number}-{count}", handlers=handlers, timeout_s=60 + count)
 
 
 def examine(place: ground.Workplace, earlier: dict[str, Prints]) -> collections.Counter[str]:

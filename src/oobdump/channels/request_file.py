@@ -25,7 +25,7 @@ from oobdump.watch import Watch
 
 __all__ = ["LEASE_S", "RequestFiles"]
 
-LEASE_S = 5.0
+LEASE_S = 2.0
 """A look is cut into pieces that take milliseconds; one that takes this long is stuck."""
 
 _MAX_LOST_LOOKS = 3

@@ -71,7 +71,7 @@ def progress_line(asked: Sequence[str], known: Sequence[Outcome], seconds: float
 def _live_line(accepted: AcceptedRequest) -> Iterator[Callable[[list[Outcome]], None]]:
     """A line on stderr that follows what is known, if stderr is a terminal; it goes when the waiting ends."""
     if not sys.stderr.isatty():
-        yield lambda known: None
+        yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - 80 ms, and only where a person waits
     from rich.live import Live  # noqa: PLC0415

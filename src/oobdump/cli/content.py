@@ -44,22 +44,17 @@ def read(dump: Dump, record: PartRecord, *, trust: bool = False) -> Content:
     """A part's content; ``trust`` allows a pickle to be decoded. Never raises for what is in the file."""
     media_type = record.media_type.partition(";")[0].strip().lower()
     codec = _CODECS.get(media_type)
+    path = f"{dump.directory}/{record.path}"
     if record.path is None:
         return Content("none", note="no content")
-    path = f"{dump.directory}/{record.path}"
     if codec == "pickle" and not trust:
-        return Content("none", note=f"a pickle ({units.size(record.size)}): not decoded unless you give --trust; it is {path}")
+        return Content("none", note=f"a pickle of {units.size(record.size)}: not decoded without --trust; it is {path}")
     if codec is None and not media_type.startswith("text/"):
-        return Content("none", note=f"{units.size(record.size)} of {media_type}: it is {path}")
+        return Content("none", note=f"{units.size(record.size)} of {media_type}; it is {path}")
     try:
-        data = reader.part_bytes(dump, record)
-        if codec is None:
-            return _text(data)
-        return Content("value", codecs.get(codec).decode(data))
-    except DamagedDump as error:
-        return Content("none", note=f"damaged: {error}")
-    except CodecError as error:
-        return Content("none", note=f"cannot be decoded ({error}): it is {path}")
+        return _decoded(reader.part_bytes(dump, record), codec)
+    except (DamagedDump, CodecError) as error:
+        return Content("none", note=f"{error}; it is {path}")
 
 
 def show(content: Content, width: int) -> Iterator[str]:
@@ -72,5 +67,8 @@ def show(content: Content, width: int) -> Iterator[str]:
         yield harmless(f"({content.note})")
 
 
-def _text(data: bytes) -> Content:
-    return Content("text", data.decode("utf-8", "backslashreplace"))
+def _decoded(data: bytes, codec: str | None) -> Content:
+    """What the bytes say; without a codec they are text."""
+    if codec is None:
+        return Content("text", data.decode("utf-8", "backslashreplace"))
+    return Content("value", codecs.get(codec).decode(data))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -46,20 +48,8 @@ def code_of(error: BaseException) -> ExitCode:
 
 def message_of(error: BaseException) -> str:
     """What to say, on one line."""
-    if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "oobdump"
-        return _line(f"{error.format_message().rstrip('.')}; see `{path} --help`")
-    if isinstance(error, click.ClickException):
-        return _line(error.format_message())
-    if code_of(error) is ExitCode.INTERRUPTED:
-        return "interrupted"
-    if isinstance(error, OobdumpError):
-        return _line(str(error))
-    if isinstance(error, PermissionError):
-        return _line(f"{error}; it belongs to another user, or is read-only: run as its owner, or give another --dir")
-    if isinstance(error, OSError):
-        return _line(f"{error}; set OOBDUMP_DEBUG=1 to see where")
-    return _line(f"{type(error).__name__}: {error}; this is a fault of oobdump: set OOBDUMP_DEBUG=1 to see where, and report it")
+    text = next((text for kinds, text in _TEXTS if isinstance(error, kinds)), _own_failure)
+    return " ".join(text(error).split())
 
 
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
@@ -73,5 +63,25 @@ def report(error: BaseException, *, as_json: bool) -> ExitCode:
     return code
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def _usage(error: Any) -> str:
+    path = error.ctx.command_path if error.ctx is not None else "oobdump"
+    return f"{error.format_message().rstrip('.')}; see `{path} --help`"
+
+
+def _own_failure(error: BaseException) -> str:
+    what = f"{type(error).__name__}: {error}"
+    return f"{what}; this is a fault of oobdump: set OOBDUMP_DEBUG=1 to see where, and report it"
+
+
+_TEXTS: tuple[tuple[tuple[type[BaseException], ...], Callable[[Any], str]], ...] = (
+    ((click.UsageError,), _usage),
+    ((click.ClickException,), lambda error: str(error.format_message())),
+    ((KeyboardInterrupt, click.Abort), lambda _: "interrupted"),
+    ((OobdumpError,), str),
+    (
+        (PermissionError,),
+        lambda error: f"{error}; it is another user's, or read-only: be its owner, or give another --dir",
+    ),
+    ((OSError,), lambda error: f"{error}; set OOBDUMP_DEBUG=1 to see where"),
+)
+"""The first line that fits; what is in none is our own failure."""

@@ -42,7 +42,7 @@ def listed(layout: Layout) -> list[Found]:
 
 
 def find(
-    layout: Layout, text: str = LATEST, wanted: Callable[[AcceptedRequest], bool] = lambda accepted: True
+    layout: Layout, text: str = LATEST, wanted: Callable[[AcceptedRequest], bool] = lambda _: True
 ) -> AcceptedRequest:
     """The request that is meant; of ``latest`` the newest that is ``wanted``. Raises ``CommandError``."""
     if text == LATEST:
@@ -67,7 +67,9 @@ def _complete(layout: Layout, beginning: str) -> str:
         return beginning if beginning in ids else matching[0]
     if matching:
         shown = ", ".join(matching[:_SHOWN_IDS]) + (", …" if len(matching) > _SHOWN_IDS else "")
-        raise CommandError(f"{len(matching)} requests begin with {beginning!r}: give more of one of {shown}", ExitCode.USAGE)
+        raise CommandError(
+            f"{len(matching)} requests begin with {beginning!r}: give more of one of {shown}", ExitCode.USAGE
+        )
     raise CommandError(
         f"job {layout.job} has no request {beginning!r}: it was pruned, or is of another job; `oobdump ls` lists them",
         ExitCode.NO_DUMPS,
@@ -80,7 +82,9 @@ def _look(layout: Layout, name: str) -> Found:
     except DamagedDump as error:
         return Found(name, _changed_at(layout, name), None, str(error))
     if accepted is None:
-        return Found(name, _changed_at(layout, name), None, "it has no request.json: it is being accepted, or was damaged")
+        return Found(
+            name, _changed_at(layout, name), None, "it has no request.json: it is being accepted, or was damaged"
+        )
     return Found(name, accepted.accepted_at, accepted)
 
 

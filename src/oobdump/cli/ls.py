@@ -105,7 +105,9 @@ def _document(layout: Layout, lines: list[_Line]) -> dict[str, Any]:
 
 
 def _print(lines: list[_Line], now: float) -> None:
-    output.table(("id", "age", "handlers", "answered", "status", "size"), [_row(line, now) for line in lines], right=("size",))
+    output.table(
+        ("id", "age", "handlers", "answered", "status", "size"), [_row(line, now) for line in lines], right=("size",)
+    )
     for line in lines:
         if line.problem:
             output.note(f"{line.id}: {line.problem}")

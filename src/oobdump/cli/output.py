@@ -19,7 +19,20 @@ import click
 from oobdump.report.harmless import harmless, wrap
 from oobdump.report.text import PLAIN, WIDTH, Kind, Style
 
-__all__ = ["STATUS_STYLES", "Cell", "close", "colours", "emit", "note", "page_width", "prepare", "say", "sentence", "style", "table"]
+__all__ = [
+    "STATUS_STYLES",
+    "Cell",
+    "close",
+    "colours",
+    "emit",
+    "note",
+    "page_width",
+    "prepare",
+    "say",
+    "sentence",
+    "style",
+    "table",
+]
 
 STATUS_STYLES = {"ok": "green", "error": "red", "timeout": "yellow", "refused": "yellow", "no_answer": "bold red"}
 

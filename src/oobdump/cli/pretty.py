@@ -1,8 +1,8 @@
 """A decoded value as lines that a person reads; pure.
 
-In: plain values (what a JSON reader gives). Out: lines like indented JSON, with two liberties:
-a small list or object stays on one line, and a text of several lines is shown as such. The rule
-only this module keeps: each line is harmless to a terminal, and no depth is too deep.
+In: plain values (what a JSON reader gives). Out: an outline: one line a key, list items behind
+dashes, small lists and objects on one line, a text of several lines as such. The rule only this
+module keeps: each line is harmless to a terminal, and no value is too deep.
 """
 
 from __future__ import annotations
@@ -16,44 +16,52 @@ from oobdump.report.harmless import harmless
 __all__ = ["MAX_DEPTH", "pretty"]
 
 MAX_DEPTH = 40
-"""Levels that are laid out (it is also how many calls deep this goes); what is below is on one line."""
+"""Levels that are laid out (and calls that are nested); what is below stands on one line."""
 
 _STEP = "  "
+_DASH = "- "
 
 
 def pretty(value: Any, width: int = 80) -> Iterator[str]:
     """The lines, without line ends."""
-    return (harmless(line) for line in _value(value, "", "", width, 0))
+    return (harmless(line) for line in _outline(value, width, MAX_DEPTH))
 
 
-def _value(value: Any, key: str, indent: str, width: int, depth: int) -> Iterator[str]:
+def _outline(value: Any, width: int, depth: int) -> Iterator[str]:
     if isinstance(value, str) and "\n" in value:
-        yield f"{indent}{key}|"
-        yield from (f"{indent}{_STEP}{line}" for line in value.splitlines())
-    elif not _is_laid_out(value, len(indent) + len(key), width) or depth >= MAX_DEPTH:
-        yield f"{indent}{key}{_flat(value)}"
+        yield from value.splitlines()
+    elif _fits(value, width) or not depth:
+        yield _flat(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _under(key if str(key).isidentifier() else _flat(key), item, width, depth)
     else:
-        first, last = "{}" if isinstance(value, dict) else "[]"
-        yield f"{indent}{key}{first}"
-        items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
-        for name, item in items:
-            label = "" if name is None else f"{_flat(name)}: "
-            yield from _value(item, label, indent + _STEP, width, depth + 1)
-        yield f"{indent}{last}"
+        for item in value:
+            lines = _outline(item, width - len(_DASH), depth - 1)
+            yield _DASH + next(lines)
+            yield from (_STEP + line for line in lines)
 
 
-def _is_laid_out(value: Any, before: int, width: int) -> bool:
-    """Whether a container gets lines of its own: it holds another, a text of several lines, or is too wide."""
-    if not isinstance(value, (dict, list)) or not value:
+def _under(key: str, item: Any, width: int, depth: int) -> Iterator[str]:
+    if _fits(item, width - len(f"{key}: ")):
+        yield f"{key}: {_flat(item)}"
+    else:
+        yield f"{key}:"
+        yield from (_STEP + line for line in _outline(item, width - len(_STEP), depth - 1))
+
+
+def _fits(value: Any, width: int) -> bool:
+    """Whether a value stands on one line: a container only if it is small and holds no other."""
+    if not isinstance(value, (dict, list)):
+        return not (isinstance(value, str) and "\n" in value)
+    items = value.values() if isinstance(value, dict) else value
+    if any((isinstance(item, (dict, list)) and item) or (isinstance(item, str) and "\n" in item) for item in items):
         return False
-    items = list(value.values()) if isinstance(value, dict) else value
-    nested = any(isinstance(item, (dict, list)) and item for item in items)
-    lines = any(isinstance(item, str) and "\n" in item for item in items)
-    return nested or lines or before + len(_flat(value)) > width
+    return not value or len(_flat(value)) <= width
 
 
 def _flat(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
-        return "… (nested too deep to be shown; --raw has it)"
+        return "… (nested too deep to be shown: --raw has it)"

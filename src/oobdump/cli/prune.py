@@ -39,10 +39,16 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Para
 @click.command()
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Keep the newest N requests.")
 @click.option(
-    "--older-than", callback=_read_by(units.parse_seconds), metavar="AGE", help="Remove what is older (90s, 30m, 12h, 7d)."
+    "--older-than",
+    callback=_read_by(units.parse_seconds),
+    metavar="AGE",
+    help="Remove what is older (90s, 30m, 12h, 7d).",
 )
 @click.option(
-    "--max-bytes", callback=_read_by(units.parse_bytes), metavar="SIZE", help="Keep the newest up to this size (500M, 10G)."
+    "--max-bytes",
+    callback=_read_by(units.parse_bytes),
+    metavar="SIZE",
+    help="Keep the newest up to this size (500M, 10G).",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @json_option

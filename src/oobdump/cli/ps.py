@@ -45,7 +45,9 @@ def ps(place: Place, *, show_gone: bool, as_json: bool) -> int:
         entries, wrong = _workers(layout)
         found.append((layout, entries))
         problems += wrong
-    shown = [(layout, [entry for entry in entries if show_gone or entry.alive() is not False]) for layout, entries in found]
+    shown = [
+        (layout, [entry for entry in entries if show_gone or entry.alive() is not False]) for layout, entries in found
+    ]
     hidden = sum(len(entries) for _, entries in found) - sum(len(entries) for _, entries in shown)
     if as_json:
         output.emit(_document(shown, problems))
@@ -120,10 +122,11 @@ def _row(entry: Entry) -> tuple[Cell | str, ...]:
 
 def _channels(channels: Mapping[str, Any]) -> list[str]:
     """The ways in that are open, by what one would use: ``files``, ``SIGUSR1``."""
-    texts = []
+    texts: list[str] = []
     for name, about in channels.items():
         if name != "bell" and isinstance(about, Mapping):
-            texts += _FORMS.get(name, lambda about, name=name: [name])(about)
+            form = _FORMS.get(name)
+            texts += [name] if form is None else form(about)
     return texts
 
 

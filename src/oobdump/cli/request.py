@@ -37,7 +37,12 @@ _NEXT_PARAMETER = re.compile(r",(?=[A-Za-z_][A-Za-z0-9_-]*=)")
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="json", show_default=True, help="Of the answers.")
 @click.option(
-    "--timeout", type=float, default=DEFAULT_TIMEOUT_S, show_default=True, metavar="S", help="Seconds each handler may take."
+    "--timeout",
+    type=float,
+    default=DEFAULT_TIMEOUT_S,
+    show_default=True,
+    metavar="S",
+    help="Seconds each handler may take.",
 )
 @click.option(
     "--expires",
@@ -63,7 +68,7 @@ def request(  # noqa: PLR0913 - one argument an option
     request_id: str | None,
     as_json: bool,
 ) -> int:
-    """Ask the workers of a job, wait for all that can answer, and print what became of it.
+    r"""Ask the workers of a job, wait for all that can answer, and print what became of it.
 
     \b
     oobdump request stacks process
@@ -95,9 +100,9 @@ def parse_call(text: str) -> HandlerCall:
     for piece in _NEXT_PARAMETER.split(rest) if colon else ():
         parameter, equals, value = piece.partition("=")
         if not equals or not parameter:
-            raise RequestError(f"{ascii(piece)} in {ascii(text)} is no parameter: write HANDLER:PARAM=VALUE,PARAM=VALUE")
+            raise RequestError(f"{piece!a} in {text!a} is no parameter: write HANDLER:PARAM=VALUE,PARAM=VALUE")
         if parameter in params:
-            raise RequestError(f"the parameter {ascii(parameter)} stands twice in {ascii(text)}: which one is meant?")
+            raise RequestError(f"the parameter {parameter!a} stands twice in {text!a}: which one is meant?")
         params[parameter] = value
     return HandlerCall(name, params)
 
@@ -113,4 +118,6 @@ def _body(given: str | None) -> bytes:
         with open(given[1:], "rb") as file:
             return file.read(MAX_REQUEST_BYTES + 1)  # so that a disk image is refused, not read
     except OSError as error:
-        raise RequestError(f"--body {given}: {error.strerror}: give a file that can be read, or the text itself") from None
+        raise RequestError(
+            f"--body {given}: {error.strerror}: give a file that can be read, or the text itself"
+        ) from None

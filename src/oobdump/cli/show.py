@@ -62,7 +62,7 @@ def show(  # noqa: PLR0913 - one argument an option
     parts = list(_parts(outcomes, handler))
     if handler is not None and handler not in (call.name for call in accepted.request.calls):
         names = ", ".join(call.name for call in accepted.request.calls)
-        raise CommandError(f"request {accepted.id} did not ask for {ascii(handler)}: it asked for {names}", ExitCode.USAGE)
+        raise CommandError(f"request {accepted.id} did not ask for {handler!a}: it asked for {names}", ExitCode.USAGE)
     if raw:
         return _write_raw(parts, as_json=as_json)
     if as_json:
@@ -93,7 +93,9 @@ def _parts(outcomes: Sequence[Outcome], handler: str | None) -> Iterator[_Part]:
 
 def _write_raw(parts: Sequence[_Part], *, as_json: bool) -> int:
     if as_json:
-        raise click.UsageError("--raw and --json cannot both be had: --json has the contents decoded", click.get_current_context())
+        raise click.UsageError(
+            "--raw and --json cannot both be had: --json has the contents decoded", click.get_current_context()
+        )
     files = [(dump, record) for _, dump, record in parts if record.path is not None]
     if len(files) != 1:
         raise CommandError(

@@ -39,7 +39,7 @@ HANDLER = "stacks"
 @click.option("--trust", is_flag=True, help="Decode pickles too; only if you trust whoever could write them.")
 @json_option
 @place_options
-def stacks(  # noqa: PLR0913 - one argument an option
+def stacks(
     place: Place, *, request_id: str, thread: str | None, ours: bool, ask_now: bool, trust: bool, as_json: bool
 ) -> int:
     """Show the stacks of all ranks, merged: those that were asked for last, or of one request.
@@ -71,7 +71,9 @@ def _answers(client: Client, request_id: str, *, ask_now: bool) -> tuple[Accepte
             output.note("nobody has asked for stacks yet: asking now")
         else:
             if not _asks_for_stacks(accepted):
-                raise CommandError(f"request {accepted.id} did not ask for stacks; `oobdump ls` shows which did", ExitCode.NO_DUMPS)
+                raise CommandError(
+                    f"request {accepted.id} did not ask for stacks; `oobdump ls` shows which did", ExitCode.NO_DUMPS
+                )
             return accepted, client.outcomes(accepted)
     return asking.ask(client, Request((HandlerCall(HANDLER),)))
 
@@ -107,7 +109,7 @@ def _only(merged: Merged, thread: str) -> Merged:
     wanted = {thread, label_of(thread, main=False)}
     trees = {label: tree for label, tree in merged.trees.items() if label in wanted}
     if not trees and merged.trees:
-        raise CommandError(f"no thread is called {ascii(thread)}: there are {', '.join(merged.labels)}", ExitCode.USAGE)
+        raise CommandError(f"no thread is called {thread!a}: there are {', '.join(merged.labels)}", ExitCode.USAGE)
     return Merged(trees, merged.problems)
 
 

@@ -19,7 +19,7 @@ from oobdump.response import ErrorInfo, Status
 from oobdump.store import atomic
 from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout, parse_part_name, writer_of
 from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
-from oobdump.wire import MAX_REQUEST_BYTES, read_accepted
+from oobdump.wire import MAX_ACCEPTED_BYTES, read_accepted
 
 __all__ = ["Dump", "dumps", "has_manifest", "open_request", "part_bytes", "read_dump", "request_ids"]
 
@@ -62,7 +62,7 @@ def request_ids(layout: Layout) -> list[str]:
 def open_request(layout: Layout, request_id: str) -> AcceptedRequest | None:
     """The request as accepted; None if it is not published yet. Raises ``DamagedDump``."""
     try:
-        data = atomic.read_bounded(layout.request_json(request_id), 2 * MAX_REQUEST_BYTES + 2**24)
+        data = atomic.read_bounded(layout.request_json(request_id), MAX_ACCEPTED_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
