@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("identity",),
     ("request", "response", "config"),
     ("wire", "targets", "parameters", "linux", "threads"),
-    ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew"),
+    ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming",),

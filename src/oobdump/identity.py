@@ -44,8 +44,12 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 _RANK_WIDTH = 5
 _MAX_DIGITS = 9
 _MAX_ANCESTORS = 64
+
+_MAX_SAFE_CHARS = 100
+"""Of a host or a job: leaves room for rank, pid and suffixes in a file name of 255 bytes."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME = re.compile(r"(?:rank(?P<rank>\d{5,})|proc)\.(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.(?P<pid>[1-9]\d*)")
+_NAME = re.compile(r"(?:rank(?P<rank>[0-9]{5,9})|proc)\.(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.(?P<pid>[1-9][0-9]{0,9})")
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def parse_name(worker: str) -> tuple[int | None, str, int] | None:
 
 def safe(text: str) -> str:
     """``text`` as one file name: other characters than letters, digits, ``._-`` become ``_``."""
-    return _UNSAFE.sub("_", text).strip(".")[:100] or "_"
+    return _UNSAFE.sub("_", text).lstrip(".")[:_MAX_SAFE_CHARS].rstrip(".") or "_"
 
 
 def start_ticks(pid: int) -> int | None:

@@ -16,8 +16,9 @@ from oobdump.identity import Role
 
 __all__ = ["Candidate", "select"]
 
-_RANKS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_RANKS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _SHOWN = 8
+_SHOWN_CHARS = 80
 _ROLES: tuple[Role, ...] = ("rank", "child", "other")
 
 
@@ -40,7 +41,7 @@ def select(words: Sequence[str], candidates: Iterable[Candidate]) -> tuple[str, 
     for word in words:
         found = _matching(word, there)
         if not found:
-            raise RequestError(f"target {word!a} matches no running worker; running: {_who(there)}")
+            raise RequestError(f"target {word[:_SHOWN_CHARS]!a} matches no running worker; running: {_who(there)}")
         chosen.update(candidate.worker for candidate in found)
     return tuple(candidate.worker for candidate in there if candidate.worker in chosen)
 

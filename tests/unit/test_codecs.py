@@ -477,8 +477,8 @@ def test_extreme_nesting_is_cut_marked_and_counted(codec, wrap):
     found = codec.encode_counting(value)
     assert found.cut == 1
     codec.decode(found.data)
-    {"json": json.loads, "msgpack": msgpack.unpackb, "pickle": pickle.loads}[codec.name](found.data)
-    del value
+    plain = {"json": json.loads, "msgpack": lambda data: msgpack.unpackb(data, strict_map_key=False)}
+    plain.get(codec.name, pickle.loads)(found.data)
 
 
 @each
@@ -770,9 +770,4 @@ def test_pickles_written_by_plain_pickle_are_read(value):
     """Standard values of other writers, whichever protocol."""
     for protocol in (2, 4, 5):
         data = pickle.dumps(value, protocol)
-        try:
-            found = pickle_codec.decode(data)
-        except CodecError as error:
-            assert "_codecs" in str(error) or "copyreg" in str(error)  # bytes and UUIDs of protocol 2
-        else:
-            assert canon(found) == canon(value)
+        assert canon(pickle_codec.decode(data)) == canon(pickle.loads(data))

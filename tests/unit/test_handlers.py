@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import functools
 import gc
 import importlib
 import json
@@ -929,11 +930,11 @@ class Growing:
 
     def __init__(self) -> None:
         self.data: set[Callable[[], object]] = set()
-        self.data |= {lambda: self.look(), lambda: self.look()}
+        self.data |= {functools.partial(self.look), functools.partial(self.look)}
 
     def look(self) -> object:
         """Another thread adds a member just now."""
-        self.data.add(lambda: self.look())
+        self.data.add(functools.partial(self.look))
         return object()
 
 

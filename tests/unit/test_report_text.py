@@ -308,6 +308,7 @@ def test_the_widest_columns_fit():
     lines = list(render(Merged({"pool": StackTree(stacks)}), width=MIN_WIDTH))
     assert max(map(cells, lines)) <= MIN_WIDTH
     assert sum(line.endswith("◀ odd ones out") for line in lines) == 1
+    assert len({line.index(" on ") for line in lines if " on " in line}) == 1
 
 
 # -- the pieces ------------------------------------------------------------------------------------------------------

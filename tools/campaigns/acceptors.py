@@ -35,6 +35,9 @@ REQUESTS = 10_000
 KILLS = 300
 
 BURST = 40
+BURSTS = 50
+"""At least so many, so that a short campaign has its kills between them too."""
+
 MAX_BACKLOG = 400
 """Files in the inbox beyond which nothing is dropped: enough for several looks of each acceptor."""
 
@@ -188,16 +191,16 @@ def campaign(
 
 def drop_and_kill(crowd: Crowd, dropper: Dropper, requests: int, kills: int) -> int:
     """Bursts of files, and a kill now and then, until there was enough of both; the number of kills."""
-    killed, chance = 0, dropper.chance
+    killed, chance, burst = 0, dropper.chance, max(1, min(BURST, requests // BURSTS))
     deadline = time.monotonic() + SETTLED_WITHIN_S
     while (left := requests - dropper.dropped.total()) or killed < kills:
         if time.monotonic() > deadline:
             crowd.place.findings.append(f"after {killed} kills {left} files were not dropped within the deadline")
             break
         if left and len(os.listdir(dropper.inbox)) < MAX_BACKLOG:
-            for _ in range(min(left, chance.randint(1, BURST))):
+            for _ in range(min(left, chance.randint(1, burst))):
                 dropper.drop()
-        if killed < kills and (not left or chance.random() < BURST / 2 * kills / requests):
+        if killed < kills and (not left or chance.random() < burst * kills / requests):
             killed += crowd.kill(chance)
         crowd.note_deaths()
         time.sleep(chance.uniform(0, PAUSE_S))

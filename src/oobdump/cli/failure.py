@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -59,7 +60,8 @@ def report(error: BaseException, *, as_json: bool) -> ExitCode:
         sys.stderr.write("".join(traceback.format_exception(error)))
     output.note(message)
     if as_json:
-        output.emit({"schema_version": 1, "error": {"code": int(code), "message": message}})
+        with suppress(OSError):  # whoever reads it has gone
+            output.emit({"schema_version": 1, "error": {"code": int(code), "message": message}})
     return code
 
 

@@ -141,7 +141,8 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
             causes.setdefault(cause, []).append(outcome)
     for cause, members in causes.items():
         ranks = all(outcome.role == "rank" for outcome in members)
-        yield f"{'rank ' if ranks else ''}{who(members)}: {cause}"
+        noun = "" if not ranks else "rank " if len(members) == 1 else "ranks "
+        yield f"{noun}{who(members)}: {cause}"
 
 
 def _causes(outcome: Outcome) -> Iterator[str]:

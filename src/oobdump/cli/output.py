@@ -12,12 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, NamedTuple
-
-import click
+from typing import IO, NamedTuple
 
 from oobdump.report.harmless import harmless, wrap
-from oobdump.report.text import PLAIN, WIDTH, Kind, Style
 
 __all__ = [
     "STATUS_STYLES",
@@ -30,11 +27,13 @@ __all__ = [
     "prepare",
     "say",
     "sentence",
-    "style",
     "table",
 ]
 
 STATUS_STYLES = {"ok": "green", "error": "red", "timeout": "yellow", "refused": "yellow", "no_answer": "bold red"}
+
+PAGE_CELLS = 80
+"""The width of a page that goes to a file or a pipe."""
 
 _UNBOUNDED_CELLS = 100_000
 """Wider than any table: rich wants a number."""
@@ -68,7 +67,7 @@ def emit(document: object) -> None:
 def note(text: str) -> None:
     """A remark that is no result: if nobody can hear it, the command goes on."""
     try:
-        sys.stderr.write(f"oobdump: {harmless(text)}\n")
+        sys.stderr.write(f"oobdump: {_line(text)}\n")
         sys.stderr.flush()
     except OSError:
         pass
@@ -76,6 +75,8 @@ def note(text: str) -> None:
 
 def close() -> OSError | None:
     """Writes what is buffered. What could not be written is returned, and not tried again at exit."""
+    if sys.stdout.closed:
+        return None
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -110,7 +111,7 @@ def terminal_width(stream: IO[str]) -> int | None:
 
 def page_width() -> int:
     """How wide a page of lines may be."""
-    return terminal_width(sys.stdout) or WIDTH
+    return terminal_width(sys.stdout) or PAGE_CELLS
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Sequence[str] = ()) -> None:
@@ -139,31 +140,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right
     say(*(line.rstrip() for line in buffer.getvalue().splitlines()))
 
 
-class _Colours:
-    """The kinds of a page as colours that a dark and a light terminal both show."""
-
-    _CODES: dict[str, dict[str, Any]] = {  # noqa: RUF012 - never changed
-        "summary": {"bold": True},
-        "problem": {"fg": "yellow"},
-        "heading": {"bold": True},
-        "guide": {"dim": True},
-        "frame": {"fg": "cyan"},
-        "library": {"dim": True},
-        "outlier": {"fg": "red", "bold": True},
-        "members": {"dim": True},
-        "note": {"dim": True},
-    }
-
-    def mark(self, kind: Kind, text: str) -> str:
-        """``text`` in the colour of its kind."""
-        return click.style(text, **self._CODES.get(kind, {}))
-
-
 def sentence(text: str) -> None:
     """Prints a sentence, made harmless, and broken to fit a terminal."""
-    say(*wrap(harmless(text), terminal_width(sys.stdout) or _UNBOUNDED_CELLS))
+    say(*wrap(_line(text), terminal_width(sys.stdout) or _UNBOUNDED_CELLS))
 
 
-def style() -> Style:
-    """How a page is marked on stdout."""
-    return _Colours() if colours(sys.stdout) else PLAIN
+def _line(text: str) -> str:
+    """A text on one line: messages of other programs have several."""
+    return harmless(" ".join(text.split()))

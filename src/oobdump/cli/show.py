@@ -58,7 +58,8 @@ def show(  # noqa: PLR0913 - one argument an option
     """
     client = Client(place.layout())
     accepted = finding.find(client.layout, request_id)
-    outcomes = _chosen(client.outcomes(accepted), worker, ranks)
+    everybody = client.outcomes(accepted)
+    outcomes = _chosen(everybody, worker, ranks)
     parts = list(_parts(outcomes, handler))
     if handler is not None and handler not in (call.name for call in accepted.request.calls):
         names = ", ".join(call.name for call in accepted.request.calls)
@@ -68,7 +69,9 @@ def show(  # noqa: PLR0913 - one argument an option
     if as_json:
         output.emit(_document(client.layout, accepted, outcomes, parts, trust=trust))
     else:
-        _print(client.layout, accepted, outcomes, parts, trust=trust)
+        _print_heading(client.layout, accepted, everybody)
+        results.print_table(outcomes)
+        _print_parts(parts, trust=trust)
     return results.exit_code(outcomes)
 
 
@@ -124,15 +127,15 @@ def _document(
     return document
 
 
-def _print(
-    layout: Layout, accepted: AcceptedRequest, outcomes: Sequence[Outcome], parts: Sequence[_Part], *, trust: bool
-) -> None:
+def _print_heading(layout: Layout, accepted: AcceptedRequest, outcomes: Sequence[Outcome]) -> None:
     names = ", ".join(call.name for call in accepted.request.calls)
     ago = units.age(time.time() - accepted.accepted_at)
     output.sentence(f"request {accepted.id}, {ago} ago: {names}: {results.coverage(outcomes)}")
-    results.print_table(outcomes)
     for foreign in _foreign(layout, accepted):
         output.note(foreign)
+
+
+def _print_parts(parts: Sequence[_Part], *, trust: bool) -> None:
     width = output.page_width()
     for outcome, dump, record in parts:
         output.say("")

@@ -188,7 +188,8 @@ def _missing(line: _Line, timeout_s: float) -> str:
     if not state:
         return "the process ended after it was sent the signal: `oobdump ps --all` shows how"
     step = "its dump is not committed" if line.accepted is not None else "it has begun no dump"
-    return f"{step} within {timeout_s:g} s (state {state}); it may hang with the GIL held, or have given the signal to others"
+    why = "it may hang with the GIL held, or have given the signal to others"
+    return f"{step} within {timeout_s:g} s (state {state}): {why}"
 
 
 def _document(lines: Sequence[_Line], name: str) -> dict[str, Any]:

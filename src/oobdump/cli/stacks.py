@@ -15,6 +15,7 @@ import click
 
 from oobdump.cli import asking, content, finding, output, units
 from oobdump.cli import outcomes as results
+from oobdump.cli.colours import style
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.cli.place import Place, json_option, place_options
@@ -57,7 +58,7 @@ def stacks(
     else:
         ago = units.age(time.time() - accepted.accepted_at)
         output.sentence(f"request {accepted.id}, {ago} ago: {results.coverage(outcomes)}")
-        output.say(*render(merged, width=output.page_width(), style=output.style()))
+        output.say(*render(merged, width=output.page_width(), style=style()))
     return _exit_code(outcomes)
 
 

@@ -170,9 +170,9 @@ class _Walk:
 
     def _flat(self, value: Any) -> Any:
         """The form of a list or dict that has leaves only; None for any other. Most are such: no frame for them."""
-        if (type(value) is not list and type(value) is not dict) or len(self._frames) >= MAX_DEPTH:
+        if (type(value) is not list and type(value) is not dict) or len(value) > self._room:
             return None
-        if len(value) > self._room:
+        if len(self._frames) >= MAX_DEPTH and value:
             return None
         form = self._flat_list(value) if type(value) is list else self._flat_dict(value)
         if form is not None:
@@ -210,32 +210,35 @@ class _Walk:
         holder = out[slot] = self.form.tag(tag.kind)
         if tag.kind in MARKED_KINDS:
             self.unknown += tag.kind == "object"
+            self.cut += tag.kind == "cut"
             body = holder[BODY] = dict(tag.body)  # type: ignore[call-overload]
             for name, field in list(body.items()):
                 self._place(body, name, field, source)
         elif type(tag.body) is list:
-            self._enter(holder, BODY, tag.body, source, (out, slot))
+            self._enter(holder, BODY, tag.body, source, (out, slot), width=2 if tag.kind == "dict" else 1)
         else:
             self._place(holder, BODY, tag.body, source)
 
-    def _enter(self, out: Any, slot: Any, value: Any, source: object, whole: tuple[Any, Any]) -> None:
-        """Begins a list or dict at ``out[slot]``; a cut of it is said at ``whole``, outside its tag."""
+    def _enter(self, out: Any, slot: Any, value: Any, source: object, whole: tuple[Any, Any], width: int = 1) -> None:
+        """Begins a list or dict at ``out[slot]``; a cut of it is said at ``whole``, outside its tag.
+
+        ``width`` is how many slots an entry takes: two in a tagged dict, where keys and values take turns.
+        """
         if id(source) in self._path:
-            return self._cut(*whole, source, "cycle", len(value))
-        if len(self._frames) >= MAX_DEPTH:
-            return self._cut(*whole, source, "depth", len(value))
-        taken = self._take(value)
+            return self._cut(*whole, source, "cycle", len(value) // width)
+        if len(self._frames) >= MAX_DEPTH and value:
+            return self._cut(*whole, source, "depth", len(value) // width)
+        taken = self._take(value, self._room - self._room % width)
         form: Any = [None] * len(taken) if type(value) is list else {}
         out[slot] = form
         frame = _Frame(source, iter(taken), form, *whole)
-        frame.omitted = max(0, len(value) - len(taken))
+        frame.omitted = max(0, len(value) - len(taken)) // width
         self._frames.append(frame)
         self._path.add(id(source))
         return None
 
-    def _take(self, value: Any) -> list[tuple[Any, Any]]:
+    def _take(self, value: Any, room: int) -> list[tuple[Any, Any]]:
         """Slots and items, as many as there is room for. A copy: threads may change the container."""
-        room = self._room - self._room % 2  # a tagged dict is keys and values in turn
         taken = list(islice(enumerate(value), room)) if type(value) is list else peek.items_of(value, room)
         self._room -= len(taken)
         return taken

@@ -107,7 +107,7 @@ class _Pickler(pickle.Pickler):
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, PROTOCOL)
-        self.unknown = 0
+        self.unknown = self.cut = 0
         self._room = model.MAX_ITEMS
 
     def reducer_override(self, obj: Any) -> Any:
@@ -122,6 +122,7 @@ class _Pickler(pickle.Pickler):
     def _reduce_mark(self, tag: Tag) -> _Reduced:
         body: Any = tag.body
         self.unknown += tag.kind == "object"
+        self.cut += tag.kind == "cut"
         return Warning, (f"{tag.kind} {body.get('type')}",), {"kind": tag.kind, **body}
 
 
@@ -144,7 +145,7 @@ def _pickled(value: object) -> Encoded:
     file = io.BytesIO()
     pickler = _Pickler(file)
     _dump_without_import(pickler, value)
-    return Encoded(file.getvalue(), pickler.unknown)
+    return Encoded(file.getvalue(), pickler.unknown, pickler.cut)
 
 
 def _direct(value: object) -> Encoded | None:
@@ -199,19 +200,30 @@ def _unmark(*_: object) -> Marked:
     return Marked()  # BUILD fills it
 
 
+def _is_latin1(args: tuple[Any, ...]) -> bool:
+    return len(args) == 2 and type(args[0]) is str and args[1] == "latin1"  # noqa: PLR2004
+
+
+def _encode(text: str, _: str) -> bytes:
+    return text.encode("latin-1")
+
+
+_FILLED: tuple[type, ...] = (tuple, list, set, frozenset, dict, bytes, bytearray, OrderedDict, deque, Counter)
+_CALLED: tuple[type, ...] = (complex, range, slice, date, datetime, time, timedelta, timezone, Decimal)
+_OTHER_HOMES = {"builtins": ("__builtin__",), "pathlib": ("pathlib._local",), "pathlib._local": ("pathlib",)}
+"""Where another version's pickles look for the same: Python 2's protocol, and 3.13 for paths."""
+
+
 def _allowed() -> dict[tuple[str, str], Any]:
-    filled: tuple[type, ...] = (tuple, list, set, frozenset, dict, bytearray, OrderedDict, deque, Counter)
-    makers: list[tuple[str, type, Callable[[tuple[Any, ...]], bool]]] = [
-        *((cls.__module__, cls, _of_items) for cls in filled),
-        *((cls.__module__, cls, _of_any) for cls in (complex, range, slice, date, datetime, time, timedelta, timezone)),
-        ("decimal", Decimal, _of_any),
-        ("fractions", Fraction, _of_integers),
-        *((module, cls, _of_any) for cls in _PATHS for module in ("pathlib", "pathlib._local")),  # _local: 3.13
-    ]
-    allowed: dict[tuple[str, str], Any] = {
-        (module, cls.__name__): _Maker(cls, f"{module}.{cls.__name__}", allows) for module, cls, allows in makers
-    }
+    rules = {_of_items: _FILLED, _of_any: (*_CALLED, *_PATHS), _of_integers: (Fraction,)}
+    allowed: dict[tuple[str, str], Any] = {}
+    for allows, classes in rules.items():
+        for cls in classes:
+            for module in (cls.__module__, *_OTHER_HOMES.get(cls.__module__, ())):
+                allowed[module, cls.__name__] = _Maker(cls, f"{module}.{cls.__name__}", allows)
     allowed["builtins", "Warning"] = _Maker(_unmark, "builtins.Warning", _of_any)
+    allowed["__builtin__", "xrange"] = allowed["builtins", "range"]
+    allowed["_codecs", "encode"] = _Maker(_encode, "_codecs.encode", _is_latin1)  # bytes, before protocol 3
     # The class itself, as the pickles of others use NEWOBJ; its own __setstate__ keeps BUILD off the class.
     allowed["uuid", "UUID"] = uuid.UUID
     return allowed

@@ -24,8 +24,11 @@ MANIFEST = "manifest.json"
 REQUEST = "request.json"
 OUTSIDE = ".outside"
 
-_RESERVED = frozenset({CLAIM, MANIFEST, REQUEST})
-_PART = re.compile(r"(?P<handler>[A-Za-z_][A-Za-z0-9_-]*)(?:\.(?P<nth>[2-9]|[1-9]\d+))?\.(?P<suffix>[a-z0-9]+)")
+_RESERVED = {name: name.replace(".", ".part.") for name in (CLAIM, MANIFEST, REQUEST)}
+"""Names that mean something else, and what the part of a handler with such a name is called instead."""
+
+_PARTS_OF_RESERVED = {part: name for name, part in _RESERVED.items()}
+_PART = re.compile(r"(?P<handler>[A-Za-z_][A-Za-z0-9_-]*)(?:\.(?P<nth>[2-9]|[1-9][0-9]+))?\.(?P<suffix>[a-z0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,13 @@ def _stamp(ns: int) -> str:
 def part_name(handler: str, suffix: str, nth: int = 1) -> str:
     """The file of a part; ``nth`` counts calls of the same handler in one request."""
     name = f"{handler}.{suffix}" if nth == 1 else f"{handler}.{nth}.{suffix}"
-    return f"{handler}.part.{suffix}" if name in _RESERVED else name
+    return _RESERVED.get(name, name)
 
 
 def parse_part_name(name: str) -> tuple[str, str, int] | None:
     """Handler, suffix and count of a part's file; None if it is not one."""
-    match = _PART.fullmatch(name)
-    if match is None or name in _RESERVED:
+    match = None if name in _RESERVED else _PART.fullmatch(_PARTS_OF_RESERVED.get(name, name))
+    if match is None:
         return None
     return match["handler"], match["suffix"], int(match["nth"] or 1)
 
