@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from oobdump.errors import ConfigError
-from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS
+from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS, MAX_TIMEOUT_S
 
 __all__ = ["Settings", "default_root", "fallback_dirs", "runtime_dir_candidates", "settings"]
 
@@ -36,6 +36,21 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError("give a number above 0")
     return value
+
+
+def _timeout(text: str) -> float:
+    value = _positive(text)
+    if value > MAX_TIMEOUT_S:
+        raise ValueError(f"give seconds, up to {MAX_TIMEOUT_S:g}")
+    return value
+
+
+def _optional(text: str) -> str | None:
+    return text or None  # a launcher that has nothing to say sets its variable to nothing
+
+
+def _directory(text: str) -> str | None:
+    return os.path.abspath(text) if text else None  # the program may change its directory later
 
 
 def _count(text: str) -> int:
@@ -73,6 +88,14 @@ def read_signals(text: str) -> SignalTable:
             raise ValueError("give SIGNAL=handler,handler;… or off")
         signal_number(name)
         table[name.strip()] = names
+    return _each_once(table)
+
+
+def _each_once(table: SignalTable) -> SignalTable:
+    numbers = [signal_number(name) for name in table]
+    for name, number in zip(table, numbers, strict=True):
+        if numbers.count(number) > 1:
+            raise ValueError(f"{name} stands twice: name all that it asks for at one place")
     return table
 
 
@@ -112,9 +135,9 @@ class Settings:
     """How a worker is set up. Each field says its meaning and its variable in its metadata."""
 
     dir: str | None = _setting(
-        "OOBDUMP_DIR", None, "root of the dumps; unset: a private directory of this user under /tmp"
+        "OOBDUMP_DIR", None, "root of the dumps; unset: a private directory of this user under /tmp", _directory
     )
-    job: str | None = _setting("OOBDUMP_JOB", None, "name of the job; unset: from the launcher's variables")
+    job: str | None = _setting("OOBDUMP_JOB", None, "name of the job; unset: from the launcher's variables", _optional)
     signals: SignalTable = _setting(
         "OOBDUMP_SIGNALS", dict(DEFAULT_SIGNALS), "request signals and what each asks for, or off", read_signals
     )
@@ -122,7 +145,7 @@ class Settings:
         "OOBDUMP_FORMAT", "json", "format of what a signal asks for: json, msgpack or pickle", _one_of(*FORMATS)
     )
     timeout_s: float = _setting(
-        "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _positive
+        "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _timeout
     )
     watch: str = _setting(
         "OOBDUMP_WATCH", "auto", "how dropped files are noticed: auto, events, poll or off", _one_of(*WATCH_MODES)
@@ -137,12 +160,13 @@ class Settings:
         _positive,
     )
     runtime_dir: str | None = _setting(
-        "OOBDUMP_RUNTIME_DIR", None, "node-local directory of the bells; unset: XDG_RUNTIME_DIR or /tmp"
+        "OOBDUMP_RUNTIME_DIR", None, "node-local directory of the bells; unset: XDG_RUNTIME_DIR or /tmp", _directory
     )
     fallback_dir: str | None = _setting(
         "OOBDUMP_FALLBACK_DIR",
         None,
         "node-local directory for dumps that the root does not take; unset: /tmp, /var/tmp, /dev/shm",
+        _directory,
     )
     keep: int = _setting("OOBDUMP_KEEP", 200, "requests whose dumps are kept; 0: all", _count)
     keep_s: float = _setting("OOBDUMP_KEEP_S", 7 * 86400.0, "seconds for which dumps are kept", _positive)
@@ -172,7 +196,7 @@ def settings(environ: Mapping[str, str] | None = None, /, **arguments: Any) -> S
 def _from_argument(name: str, value: Any, read: Callable[[str], Any]) -> Any:
     """An argument as it stands in ``Settings``: texts and paths are read as a variable would be."""
     if name == "signals" and isinstance(value, Mapping):
-        return {str(key): _handlers(key, names) for key, names in value.items()}
+        return _signals(value)
     if name == "signals" and value is False:
         return {}
     if isinstance(value, bool):
@@ -180,14 +204,20 @@ def _from_argument(name: str, value: Any, read: Callable[[str], Any]) -> Any:
     return _read(f"{name}=", str(os.fspath(value) if hasattr(value, "__fspath__") else value), read)
 
 
-def _handlers(signal_name: str, names: Any) -> tuple[str, ...]:
+def _signals(given: Mapping[Any, Any]) -> SignalTable:
+    """A table of signals from an argument; a signal may be given as ``signal.SIGUSR1`` too."""
+    names = {str(getattr(key, "name", key)): value for key, value in given.items()}
     try:
-        signal_number(signal_name)
+        return _each_once({name: _handlers(name, value) for name, value in names.items()})
     except ValueError as error:
         raise ConfigError(f"signals=: {error}") from None
-    found = (names,) if isinstance(names, str) else tuple(str(name) for name in names)
-    if not found:
-        raise ConfigError(f"signals=: {signal_name} asks for no handler: name at least one, such as 'stacks'")
+
+
+def _handlers(signal_name: str, names: Any) -> tuple[str, ...]:
+    signal_number(signal_name)
+    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else ()
+    if not found or not all(isinstance(name, str) and name for name in found):
+        raise ValueError(f"{signal_name} asks for no handler: name at least one, such as 'stacks'")
     return found
 
 

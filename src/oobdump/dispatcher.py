@@ -208,7 +208,12 @@ class Dispatcher:
     def _claim(self, answer: Answer, nth: int, store: int) -> _Step:
         writer = self._writer(answer, nth, store)
         names = tuple(call.name for call in answer.request.calls)
-        return self._stored(("claim", nth, store), 0, lambda: writer.claim(names, time.time()))
+
+        def claim() -> None:
+            writer.publish(answer.tickets[nth].accepted)
+            writer.claim(names, time.time())
+
+        return self._stored(("claim", nth, store), 0, claim)
 
     def _part(self, answer: Answer, nth: int, store: int, call: int) -> _Step:
         writer, part = self._writer(answer, nth, store), answer.part(call)

@@ -49,7 +49,9 @@ _MAX_SAFE_CHARS = 100
 """Of a host or a job: leaves room for rank, pid and suffixes in a file name of 255 bytes."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME = re.compile(r"(?:rank(?P<rank>[0-9]{5,9})|proc)\.(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.(?P<pid>[1-9][0-9]{0,9})")
+_NAME = re.compile(
+    r"(?:rank(?P<rank>[0-9]{5,9})|proc)\.(?P<host>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.(?P<pid>[1-9][0-9]{0,9})"
+)
 
 
 @dataclass(frozen=True)
@@ -242,5 +244,6 @@ def now_iso() -> str:
 
 def iso(seconds: float) -> str:
     """A wall-clock time in seconds since 1970 as text in UTC."""
-    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]  # not strftime: it reads the locale
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{int(seconds * 1000) % 1000:03d}Z"
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    year, month, day, hour, minute, second = time.gmtime(whole)[:6]  # not strftime: it reads the locale
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{milliseconds:03d}Z"

@@ -28,10 +28,9 @@ from oobdump.channels.signals import Signals
 from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
-from oobdump.errors import OobdumpError, StartError, StoreError
+from oobdump.errors import StartError, StoreError
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
-from oobdump.inbox import publish
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import atomic, retention, roster
@@ -140,8 +139,6 @@ class Worker:
         ticket = self._dispatcher.submit(
             AcceptedRequest(request_id, request, (self.name,), now, self.name, {"channel": channel})
         )
-        if ticket.accepted.id == request_id:
-            self._crew.give(partial(self._publish, ticket.accepted))
         self._bell.write(LOOK + 1)  # wakes the listeners, so that they watch the deadlines
         return ticket
 
@@ -209,15 +206,6 @@ class Worker:
     def _note_end(self, how: str) -> None:
         if self._entry.registered_ns:
             self._entry = roster.note_end(self.layout, self._entry, at=time.time(), by=self.name, how=how)
-
-    def _publish(self, accepted: AcceptedRequest) -> None:
-        """``request.json`` of a request that no file brought, for whoever reads the dumps later."""
-        for layout in (self.layout, *self._fallbacks):
-            try:
-                publish(layout, accepted)
-            except (OSError, OobdumpError):
-                continue
-            return
 
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
         self._files.finished()

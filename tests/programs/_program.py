@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 BARE = os.environ.get("PROGRAM_BARE") == "1"
 MUTEX_BYTES = 128
@@ -73,3 +75,23 @@ def held_mutex() -> ctypes.Array[ctypes.c_char]:
     mutex = ctypes.create_string_buffer(MUTEX_BYTES)
     ctypes.CDLL(None).pthread_mutex_lock(mutex)
     return mutex
+
+
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, REFUSE = 0x7FFF0000, 0x00050000
+
+
+def refuse_system_call(numbers: Mapping[str, int], error: int) -> None:
+    """Have the kernel answer a system call with ``error`` from here on (seccomp(2)); ``numbers`` by machine."""
+    lines = [
+        (LOAD_WORD, 0, 0, 0),
+        (JUMP_IF_EQUAL, 0, 1, numbers[platform.machine()]),
+        (RETURN, 0, 0, REFUSE | error),
+        (RETURN, 0, 0, ALLOW),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(lines), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")

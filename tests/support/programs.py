@@ -85,9 +85,20 @@ _ALL = (
     Program("queue_child", "main", "any", ("child_waits_for_work", "parent_waits_for_child"), announcements=2),
     Program("user_handlers", "wait_to_be_asked"),
     Program("no_sockets", "wait_without_sockets"),
+    Program("no_inotify", "wait_without_events"),
     Program("no_imports", "wait_while_imports_fail"),
 )
 PROGRAMS: Mapping[str, Program] = MappingProxyType({program.name: program for program in _ALL})
+
+
+OOBDUMP = (sys.executable, "-m", "oobdump")
+"""The command, as this Python runs it."""
+
+
+def client_environment(**extra: str) -> dict[str, str]:
+    """For commands that ask: our sources, and nothing that configures oobdump but ``extra``."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("OOBDUMP_")}
+    return {**ours, "PYTHONPATH": os.pathsep.join(filter(None, (str(SOURCES), ours.get("PYTHONPATH")))), **extra}
 
 
 class ProgramError(AssertionError):

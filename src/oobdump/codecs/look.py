@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from oobdump.codecs.model import MAX_DEPTH, MAX_ITEMS
+from oobdump.codecs import model
 
 __all__ = ["Plain", "any_keys", "is_plain", "text_keys"]
 
@@ -52,12 +52,12 @@ def is_plain(value: object, plain: Plain) -> bool:
     May raise ``RuntimeError`` if the value changes meanwhile: then it is not plain either.
     """
     level, items = [value], 1
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(model.MAX_DEPTH + 1):
         dicts, lists, odd = _sort(level)
         if odd and not plain.types.issuperset(map(id, map(type, odd))):
             return False
         items += 2 * sum(map(len, dicts)) + sum(map(len, lists))
-        if items > MAX_ITEMS or not plain.keys_fit(dicts):
+        if items > model.MAX_ITEMS or not plain.keys_fit(dicts):
             return False
         if not dicts and not lists:
             return True

@@ -44,8 +44,8 @@ MAX_DEPTH = 160
 """Levels of containers. A level is at most three of a document's (tag, mark, fields): 480, below the
 511 of msgpack's packer, and half of the 1,000 at which another reader's recursion ends."""
 
-MAX_ITEMS = 1_000_000
-"""Items of all containers of one value: about a second of walking, 30 times the stacks of 200 threads."""
+MAX_ITEMS = 500_000
+"""Items of all containers of one value: at most two seconds of walking, 15 times the stacks of 200 threads."""
 
 
 def empty_tag(kind: str) -> dict[str, Any]:

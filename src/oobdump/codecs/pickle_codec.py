@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import pathlib
 import pickle
+import re
 import sys
 import types
 import uuid
@@ -30,6 +31,7 @@ from oobdump.codecs.base import Data, Encoded, ModelCodec
 from oobdump.codecs.kinds import open_value
 from oobdump.codecs.look import Plain, any_keys, is_plain
 from oobdump.codecs.marked import MARKED_KINDS, Marked, Tag
+from oobdump.codecs.pickle_scan import scan
 from oobdump.errors import CodecError
 
 __all__ = ["CODEC", "MAX_SAFE_RECURSION", "PROTOCOL"]
@@ -187,9 +189,12 @@ def _of_items(args: tuple[Any, ...]) -> bool:
     return not args or type(args[0]) not in (int, range)
 
 
+_RATIO = re.compile(r"-?\d+(/\d+)?")
+
+
 def _of_integers(args: tuple[Any, ...]) -> bool:
-    """``Fraction("1e999999999")`` would be computed."""
-    return all(type(arg) is int for arg in args)
+    """Two integers, or the text that 3.10 writes; ``Fraction("1e999999999")`` would be computed."""
+    return all(type(arg) is int or (type(arg) is str and _RATIO.fullmatch(arg)) for arg in args)
 
 
 def _of_any(_: tuple[Any, ...]) -> bool:
@@ -245,11 +250,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read(data: Data) -> Any:
-    file = io.BytesIO(data)
-    value = _Unpickler(file).load()
-    if file.read(1):
-        raise CodecError("there is something behind the end of the pickle: it is not one document")
-    return value
+    document = bytes(data)
+    scan(document)
+    return _Unpickler(io.BytesIO(document)).load()
 
 
 CODEC = ModelCodec(

@@ -11,20 +11,11 @@ import os
 import shutil
 
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, MANIFEST, Layout
+from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout
 
-__all__ = ["bring_home", "prepare"]
+__all__ = ["bring_home"]
 
 _MAX_PART_BYTES = 2**40
-
-
-def prepare(fallback: Layout) -> bool:
-    """Makes a fallback directory usable; False if it is not (foreign, full, read-only)."""
-    try:
-        atomic.make_tree(fallback.root, fallback.job_dir, fallback.dumps)
-    except Exception:  # noqa: BLE001 - one that cannot be used is passed over, whatever the reason
-        return False
-    return True
 
 
 def bring_home(fallback: Layout, home: Layout, request_id: str, worker: str) -> bool:
@@ -32,6 +23,9 @@ def bring_home(fallback: Layout, home: Layout, request_id: str, worker: str) -> 
     source, target = fallback.dump(request_id, worker), home.dump(request_id, worker)
     atomic.private_dir(home.request_dir(request_id))
     atomic.private_dir(target)
+    if not os.path.exists(home.request_json(request_id)):
+        request = atomic.read_bounded(fallback.request_json(request_id), _MAX_PART_BYTES)
+        atomic.publish(home.request_json(request_id), request)
     names = sorted(name for name in os.listdir(source) if not name.startswith("."))
     for name in names:
         if name not in (CLAIM, MANIFEST):
@@ -39,5 +33,16 @@ def bring_home(fallback: Layout, home: Layout, request_id: str, worker: str) -> 
     for name in (CLAIM, MANIFEST):
         if name in names:
             atomic.publish(f"{target}/{name}", atomic.read_bounded(f"{source}/{name}", _MAX_PART_BYTES))
-    shutil.rmtree(fallback.request_dir(request_id), ignore_errors=True)
+    _clear(fallback, request_id, source)
     return MANIFEST in names
+
+
+def _clear(fallback: Layout, request_id: str, source: str) -> None:
+    """Removes the copy, and the request's directory after its last worker's (another one may still be there)."""
+    shutil.rmtree(source, ignore_errors=True)
+    try:
+        if os.listdir(fallback.request_dir(request_id)) == [REQUEST]:
+            os.unlink(fallback.request_json(request_id))
+            os.rmdir(fallback.request_dir(request_id))
+    except OSError:
+        pass  # another worker came or went meanwhile

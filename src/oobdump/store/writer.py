@@ -13,16 +13,19 @@ commit. The invariants, which `tests/faults` breaks call by call:
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from oobdump.identity import Identity, iso
+from oobdump.request import AcceptedRequest
 from oobdump.response import ErrorInfo, Part, Status, worst
 from oobdump.store import atomic
 from oobdump.store.layout import CLAIM, Layout, part_name
 from oobdump.store.roster import identity_document
+from oobdump.wire import accepted_to_bytes
 
 __all__ = ["SCHEMA_VERSION", "DumpWriter", "PartRecord", "checksum"]
 
@@ -63,6 +66,13 @@ class DumpWriter:
     def directory(self) -> str:
         """Where this dump is."""
         return self.layout.dump(self.request_id, self.identity.worker)
+
+    def publish(self, accepted: AcceptedRequest) -> None:
+        """Writes ``request.json`` where no acceptor has: no file brought it, or this is a fallback directory."""
+        self._make_directories()
+        path = self.layout.request_json(self.request_id)
+        if not os.path.exists(path):
+            atomic.publish(path, accepted_to_bytes(accepted), durable=self.durable)
 
     def claim(self, handlers: tuple[str, ...], now: float) -> None:
         """Says that this worker took the request, before anything can go wrong with it."""
@@ -111,8 +121,11 @@ class DumpWriter:
         return atomic.publish(manifest, _json(document), durable=self.durable)
 
     def _make_directories(self) -> None:
-        layout = self.layout
-        atomic.private_dir(layout.request_dir(self.request_id))
+        layout, request_dir = self.layout, self.layout.request_dir(self.request_id)
+        try:
+            atomic.private_dir(request_dir)
+        except FileNotFoundError:  # a fallback directory at its first dump, or somebody removed ours
+            atomic.make_tree(layout.root, layout.job_dir, layout.dumps, request_dir)
         atomic.private_dir(self.directory)
 
 
