@@ -2,7 +2,7 @@
 #
 #   PYTHON=/path/python     the Python to make .venv with; a torch that it has is used, not downloaded
 #   TORCH_INDEX_URL=URL     where to install torch from, if it must be installed
-#   ARGS='…'                handed on to the program of the target (pytest, the demo, the benchmark)
+#   ARGS='…'                handed on to the program of the target (pytest, the demo, the benchmarks)
 #   PYTHONS='a b'           more Pythons for test-all
 
 VENV ?= .venv
@@ -13,13 +13,17 @@ PYTHON ?= python3
 MAKE_VENV = $(PYTHON) tools/make_venv.py $(VENV) --torch --torch-index-url "$(TORCH_INDEX_URL)" \
 	$(if $(filter file default,$(origin PYTHON)),,--python "$(PYTHON)")
 SOURCES := src tests tools docs/conf.py
+# The scripts of a directory that have a command line (tools/figures.py gives it); the others are parts of these.
+SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
+# Runs each, whatever the others say, and fails if one failed.
+EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign bench check static lint format types layering \
-	reference docs clean
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench check static lint format types \
+	layering reference docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: ## make or complete .venv, with torch and the tools of a developer
 	@$(MAKE_VENV) --group dev
@@ -39,11 +43,14 @@ test-fast: venv ## the tests that take under five seconds each
 test-all: ## the tests that need no torch, on each Python from 3.10 to 3.13 that is found
 	@PYTHONS="$(PYTHONS)" $(PYTHON) tools/test_all.py $(ARGS)
 
-campaign: venv ## the long forms: more processes, signals, kills and examples (an hour or more)
-	@$(BIN)/python tools/run_tests.py --campaign --hypothesis-profile=campaign -o timeout=7200 $(ARGS)
+campaign: campaign-scripts ## the long forms: more processes, signals, kills and examples (an hour or more)
+	@$(BIN)/python tools/run_tests.py --campaign --hypothesis-profile=campaign -o timeout=7200
+
+campaign-scripts: venv ## of the long forms, those that are programs: storms, kills, acceptors
+	@$(call EACH,$(call SCRIPTS,tools/campaigns))
 
 bench: venv ## latencies and costs beside the bare limits of this machine
-	@$(BIN)/python tools/bench.py $(ARGS)
+	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
 
 check: test static ## test, lint, types, layering, reference and docs: what CI runs
 

@@ -8,7 +8,6 @@ itself, 0.0 unlike -0.0, the order of dicts kept.
 from __future__ import annotations
 
 import pathlib
-
 from datetime import timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -51,7 +50,9 @@ scalars = st.one_of(
     st.builds(range, st.integers(), st.integers(), st.integers(1)),
 )
 keys = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)), max_leaves=5
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)),
+    max_leaves=5,
 )
 values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(scalars, st.just(Decimal("-sNaN12")), st.binary(max_size=8).map(bytearray), st.builds(slice, keys, keys)),

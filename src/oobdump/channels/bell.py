@@ -91,8 +91,10 @@ class Bell:
 
     def at(self, when: float, alarm: Callable[[], None]) -> None:
         """Calls ``alarm`` at that time of the monotonic clock, once; the earlier of two times counts."""
-        self._alarms[alarm] = min(when, self._alarms.get(alarm, when))
-        self.write(_TICK)
+        known = self._alarms.get(alarm)
+        if known is None or when < known:
+            self._alarms[alarm] = when
+            self.write(_TICK)
 
     def cancel(self, alarm: Callable[[], None]) -> None:
         """Forgets an alarm that is not wanted any more."""
@@ -130,13 +132,19 @@ class Bell:
             for descriptor, _ in self._sources:
                 poll.register(descriptor, select.POLLIN)
             while not self._stopping:
-                poll.poll(self._sleep_ms())
-                if self._stopping:
-                    break
-                for descriptor, read in self._sources:
-                    _drain(descriptor, read)
-                self._due(time.monotonic())
+                try:
+                    self._listen_once(poll)
+                except Exception:  # noqa: BLE001 - out of memory, say: a listener that ends hears nothing any more
+                    time.sleep(_BUSY_TICK_S)
             self.write(_TICK)  # the other listener may still sleep
+
+    def _listen_once(self, poll: select.poll) -> None:
+        poll.poll(self._sleep_ms())
+        if self._stopping:
+            return
+        for descriptor, read in self._sources:
+            _drain(descriptor, read)
+        self._due(time.monotonic())
 
     def _sleep_ms(self) -> float | None:
         wait = _BUSY_TICK_S if self._busy() else None

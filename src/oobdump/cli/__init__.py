@@ -82,7 +82,7 @@ class App(click.Group):
             return failure.report(error, as_json="--json" in options)
 
 
-@click.group(cls=App, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("oobdump", cls=App, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="oobdump", message="%(prog)s %(version)s")
 @click.pass_context
 def app(ctx: click.Context) -> None:

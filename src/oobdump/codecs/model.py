@@ -176,7 +176,7 @@ class _Walk:
             return None
         form = self._flat_list(value) if type(value) is list else self._flat_dict(value)
         if form is not None:
-            self._room -= len(form)
+            self._room = max(0, self._room - len(form))  # it may have grown meanwhile
         return form
 
     def _flat_list(self, value: list[Any]) -> list[Any] | None:
@@ -187,7 +187,7 @@ class _Walk:
                 return None
         return form
 
-    def _flat_dict(self, value: dict[Any, Any]) -> dict[str, Any] | None:
+    def _flat_dict(self, value: Any) -> dict[str, Any] | None:
         leaves, form = self.form.leaves, {}
         for key, child in peek.items_of(value):
             fits = leaves.get(id(type(child)))

@@ -30,7 +30,8 @@ _SIZED = {  # opcodes by the size of their one argument
     4: (pickle.BININT, pickle.LONG_BINGET),
     8: (pickle.BINFLOAT, pickle.FRAME),
 }
-_COUNTED = {  # opcodes by the size of the count that comes before their bytes
+_WITH_NUMBER = {  # the size of the count that comes before an opcode's bytes, and of a memo index
+    pickle.LONG_BINPUT: 4,
     **dict.fromkeys((pickle.SHORT_BINUNICODE, pickle.SHORT_BINBYTES, pickle.SHORT_BINSTRING, pickle.LONG1), 1),
     **dict.fromkeys((pickle.BINUNICODE, pickle.BINBYTES, pickle.BINSTRING, pickle.LONG4), 4),
     **dict.fromkeys((pickle.BINUNICODE8, pickle.BINBYTES8, pickle.BYTEARRAY8), 8),
@@ -44,31 +45,30 @@ def _one_of(opcodes: tuple[bytes, ...]) -> bytes:
 _RUN = re.compile(
     b"(?:"
     + b"|".join([_one_of(_SIMPLE), *(_one_of(opcodes) + b".{%d}" % size for size, opcodes in _SIZED.items())])
-    + b"|c[^\\n]*\\n[^\\n]*\\n)*",
+    + b"|c[^\\n]*\\n[^\\n]*\\n){0,1000}",  # bounded: the matcher remembers each repetition
     re.DOTALL,
 )
 
 
 def scan(data: bytes) -> None:
     """Raises ``CodecError`` for what cannot be one whole pickle, or asks for more than it holds."""
-    at = 0
-    while True:
+    at, opcode = 0, b""
+    while opcode != pickle.STOP:
         run = _RUN.match(data, at)
-        at = run.end() if run else at
+        begun, at = at, run.end() if run else at
         opcode = data[at : at + 1]
-        if opcode == pickle.STOP:
-            break
-        at = _after(data, at + 1, opcode)
+        if opcode in _WITH_NUMBER:
+            at = _after(data, at + 1, opcode)
+        elif at == begun and opcode != pickle.STOP:
+            raise CodecError(f"the pickle is torn, or has an opcode that no dump needs ({opcode!r} at byte {at})")
     if at + 1 != len(data):
         raise CodecError("there is something behind the end of the pickle: it is not one document")
 
 
 def _after(data: bytes, at: int, opcode: bytes) -> int:
-    """Where the next opcode is, after one with a count or an index."""
-    size = 4 if opcode == pickle.LONG_BINPUT else _COUNTED.get(opcode)
-    if size is None or at + size > len(data):
-        raise CodecError(f"the pickle is torn, or has an opcode that no dump needs ({opcode!r} at byte {at - 1})")
+    """Where the next opcode is, after one with a count or a memo index."""
+    size = _WITH_NUMBER[opcode]
     number = int.from_bytes(data[at : at + size], "little")
-    if number > len(data):
-        raise CodecError(f"the pickle asks for more than it holds (at byte {at - 1}): it is damaged, or a bomb")
-    return at + size + (0 if opcode == pickle.LONG_BINPUT else number)
+    if at + size + (opcode != pickle.LONG_BINPUT) * number > len(data) or number > len(data):
+        raise CodecError(f"the pickle asks for more than it holds (at byte {at - 1}): it is torn, or a bomb")
+    return at + size + (opcode != pickle.LONG_BINPUT) * number

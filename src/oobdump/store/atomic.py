@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterable
 
 from oobdump.errors import ForeignDirectory
@@ -17,7 +18,9 @@ from oobdump.response import Bytes
 
 __all__ = ["make_tree", "private_dir", "publish", "read_bounded", "replace", "shared_root"]
 
-_counter = itertools.count(1)
+_counter = itertools.count(time.time_ns() // 1000)
+"""For temporary names. It starts with the time: in a container each process has the pid of the one before it."""
+
 _TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _PRIVATE = 0o700
@@ -49,10 +52,7 @@ def shared_root(path: str) -> None:
 
     It may belong to us or to root; if others can write in it, it must be sticky as /tmp is.
     """
-    try:
-        os.makedirs(path, _PRIVATE)
-    except FileExistsError:
-        pass
+    _make_with_parents(path)
     found = os.stat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise ForeignDirectory(f"{path} is not a directory: set another one with OOBDUMP_DIR")
@@ -67,6 +67,17 @@ def shared_root(path: str) -> None:
         raise ForeignDirectory(
             f"{path} is writable by others: `chmod go-w {path}`, or set another directory with OOBDUMP_DIR"
         )
+
+
+def _make_with_parents(path: str) -> None:
+    """As ``os.makedirs``, but private all the way: that one leaves the parents to the umask."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.lexists(parent):
+        _make_with_parents(parent)
+    try:
+        os.mkdir(path, _PRIVATE)
+    except FileExistsError:
+        pass
 
 
 def make_tree(root: str, *below: str) -> None:
