@@ -90,19 +90,20 @@ def _anybody_runs(client: Client) -> bool:
 def _read(outcomes: Sequence[Outcome], *, trust: bool) -> Iterator[WorkerStacks | Problem]:
     """What each worker said, or why it says nothing."""
     for outcome in outcomes:
+        rank = outcome.rank if outcome.role == "rank" else None  # a child carries its rank's number
         dump = outcome.dump
         record = next((record for record in outcome.parts if record.handler == HANDLER), None)
         if record is None or dump is None:
-            yield Problem(outcome.worker, outcome.rank, outcome.why or "its dump has no stacks")
+            yield Problem(outcome.worker, rank, outcome.why or "its dump has no stacks")
         elif record.status != "ok":
             said = "" if record.error is None else f": {record.error.message}"
-            yield Problem(outcome.worker, outcome.rank, f"{record.status}{said}")
+            yield Problem(outcome.worker, rank, f"{record.status}{said}")
         else:
             held = content.read(dump, record, trust=trust)
             if held.kind == "value":
-                yield parse_stacks(outcome.worker, outcome.rank, held.value)
+                yield parse_stacks(outcome.worker, rank, held.value)
             else:
-                yield Problem(outcome.worker, outcome.rank, held.note or "its stacks are no value")
+                yield Problem(outcome.worker, rank, held.note or "its stacks are no value")
 
 
 def _only(merged: Merged, thread: str) -> Merged:
