@@ -236,7 +236,9 @@ class Dispatcher:
             "channel": accepted.source.get("channel", "call"),
             "seconds": round(time.monotonic() - answer.began, 6),
         }
-        lost = {key[2]: outcome.lost for key, outcome in answer.outcomes.items() if outcome.lost and key[1] == nth}
+        lost = {
+            key[2]: outcome.lost for key, outcome in list(answer.outcomes.items()) if outcome.lost and key[1] == nth
+        }
         if store:
             evidence["not_in"] = [{"root": self._stores[n].root, "why": why} for n, why in sorted(lost.items())]
         return evidence

@@ -10,7 +10,7 @@ Rule kept here: only calls of this thread count, so that a test runner's own thr
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import itertools
 import os
 import threading
@@ -44,6 +44,29 @@ class Call:
         return self.real(*self.arguments, **self.options)
 
 
+Which = Callable[[Call], bool]
+"""Which calls count."""
+
+
+def every(_call: Call) -> bool:
+    """Each one."""
+    return True
+
+
+def changes(call: Call) -> bool:
+    """Those that a full or read-only disk refuses: reading still works."""
+    if call.name == "open":
+        return bool(call.arguments[1] & os.O_CREAT)
+    if call.name == "close":
+        return bool(fcntl.fcntl(call.arguments[0], fcntl.F_GETFL) & os.O_WRONLY)
+    return call.name in CHANGING
+
+
+def opens(call: Call) -> bool:
+    """Those that want a descriptor."""
+    return call.name in ("open", "listdir")
+
+
 Fault = Callable[[Call], Any]
 """What happens instead of the N-th call; its value is what the caller gets."""
 
@@ -54,6 +77,7 @@ class Injector:
 
     nth: int
     fault: Fault
+    which: Which
     count: int = 0
     hit: str = ""
 
@@ -63,7 +87,7 @@ class Injector:
 
         def stand_in(*arguments: Any, **options: Any) -> Any:
             call = Call(name, real, arguments, options)
-            if threading.get_ident() != mine or self.hit:
+            if threading.get_ident() != mine or self.hit or not self.which(call):
                 return call.make()
             self.count += 1
             if self.count != self.nth:
@@ -75,10 +99,10 @@ class Injector:
 
 
 @contextmanager
-def injected(nth: int, fault: Fault, calls: tuple[str, ...] = CALLS) -> Iterator[Injector]:
+def injected(nth: int, fault: Fault, which: Which = every) -> Iterator[Injector]:
     """While it lasts, the ``nth`` of these calls goes to ``fault``; ``hit`` of the result names it."""
-    injector = Injector(nth, fault)
-    real = {name: getattr(os, name) for name in calls}
+    injector = Injector(nth, fault, which)
+    real = {name: getattr(os, name) for name in CALLS}
     try:
         for name, function in real.items():
             setattr(os, name, injector.wrap(name, function))
@@ -129,9 +153,6 @@ def lets_first(action: Callable[[], object]) -> Fault:
     return fault
 
 
-NO_SPACE, BROKEN, READ_ONLY = errno.ENOSPC, errno.EIO, errno.EROFS
-
-
 @dataclass(frozen=True)
 class Try:
     """One go: which call was hit ("" if the operation got through), and what the operation raised."""
@@ -144,11 +165,11 @@ class Try:
         return f"call {self.nth} ({self.hit or 'none left'}): {self.error!r}"
 
 
-def each_call(operation: Callable[[], object], fault: Fault, calls: tuple[str, ...] = CALLS) -> Iterator[Try]:
+def each_call(operation: Callable[[], object], fault: Fault, which: Which = every) -> Iterator[Try]:
     """Runs the operation again and again, each time with the next call hit; the last try has none left."""
     for nth in itertools.count(1):
         error: BaseException | None = None
-        with injected(nth, fault, calls) as injector:
+        with injected(nth, fault, which) as injector:
             try:
                 operation()
             except Exception as raised:  # noqa: BLE001 - handed to the test
@@ -159,10 +180,10 @@ def each_call(operation: Callable[[], object], fault: Fault, calls: tuple[str, .
         assert nth < MAX_CALLS, "the operation does not end"
 
 
-def each_end(operation: Callable[[], object], calls: tuple[str, ...] = CHANGING) -> Iterator[Try]:
+def each_end(operation: Callable[[], object], which: Which = changes) -> Iterator[Try]:
     """Runs the operation in a child that ends at its N-th call; the last child gets through."""
     for nth in itertools.count(1):
-        code = _in_child(operation, nth, calls)
+        code = _in_child(operation, nth, which)
         assert code in (0, ENDED), f"the child failed with {code} at call {nth}"
         yield Try(nth, "ended" if code else "", None)
         if code == 0:
@@ -170,12 +191,12 @@ def each_end(operation: Callable[[], object], calls: tuple[str, ...] = CHANGING)
         assert nth < MAX_CALLS, "the operation does not end"
 
 
-def _in_child(operation: Callable[[], object], nth: int, calls: tuple[str, ...]) -> int:
+def _in_child(operation: Callable[[], object], nth: int, which: Which) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            with injected(nth, ends_the_process, calls):
+            with injected(nth, ends_the_process, which):
                 operation()
             code = 0
         finally:

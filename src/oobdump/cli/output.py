@@ -115,14 +115,14 @@ def page_width() -> int:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, right: Sequence[str] = ()) -> None:
-    """Prints a table; the columns in ``right`` are numbers."""
+    """Prints a table; the columns in ``right`` are numbers, and ``id`` is never broken: it is there to be copied."""
     from rich.console import Console  # noqa: PLC0415 - 80 ms that `--help` need not wait for
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name == "id")
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
         drawn.add_row(*(Text(harmless(cell.text), cell.style) for cell in cells))

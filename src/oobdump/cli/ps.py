@@ -99,11 +99,19 @@ def _print(jobs: Sequence[_Job], problems: Sequence[str]) -> None:
         if entries:
             output.sentence(f"job {layout.job}")
             output.table(columns, [_row(entry) for entry in entries], right=("pid", "attempt", "problems"))
-        for entry in entries:
-            for problem in entry.problems:
-                output.sentence(f"{entry.worker}: {problem}")
+        for problem, workers in _by_problem(entries).items():
+            output.sentence(f"{', '.join(workers)}: {problem}")
     for problem in problems:
         output.note(problem)
+
+
+def _by_problem(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Each problem once, with the workers that have it."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        for problem in entry.problems:
+            found.setdefault(problem, []).append(entry.worker)
+    return found
 
 
 def _row(entry: Entry) -> tuple[Cell | str, ...]:

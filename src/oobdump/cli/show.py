@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from oobdump.cli import outcomes as results
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.cli.place import Place, json_option, place_options
+from oobdump.cli.pretty import pretty
 from oobdump.client import Client, Outcome
 from oobdump.job.ranks import parse_ranks
 from oobdump.request import AcceptedRequest
@@ -80,7 +82,8 @@ def _chosen(outcomes: list[Outcome], worker: str | None, ranks: str | None) -> l
     chosen = [
         outcome
         for outcome in outcomes
-        if (worker is None or outcome.worker == worker) and (wanted is None or outcome.rank in wanted)
+        if worker in (None, outcome.worker)
+        and (wanted is None or (outcome.role == "rank" and outcome.rank in wanted))  # as targets mean it
     ]
     if not chosen:
         raise CommandError(f"that worker was not asked: this request asked [{results.who(outcomes)}]", ExitCode.USAGE)
@@ -140,7 +143,10 @@ def _print_parts(parts: Sequence[_Part], *, trust: bool) -> None:
     for outcome, dump, record in parts:
         output.say("")
         output.sentence(f"{_title(outcome)}: {record.handler} ({record.media_type}, {units.size(record.size)})")
-        output.say(*content.show(content.read(dump, record, trust=trust), width))
+        if record.error is not None:
+            output.say(*pretty(asdict(record.error), width))
+        if record.path is not None:
+            output.say(*content.show(content.read(dump, record, trust=trust), width))
 
 
 def _title(outcome: Outcome) -> str:

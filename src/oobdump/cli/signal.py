@@ -7,6 +7,7 @@ that does not expect the signal is refused, with the cause and what to do instea
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -131,6 +132,10 @@ def _send(entry: roster.Entry, name: str) -> str:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return refusal(entry, name)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOSYS:
+            raise
+        return f"this system has no pidfd (Linux 5.3), which keeps a signal from another process: `kill -{name[3:]} {pid}`"
     try:
         why = refusal(entry, name)  # now that the descriptor holds the process, its pid cannot become another's
         if not why:

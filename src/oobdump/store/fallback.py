@@ -19,22 +19,39 @@ _MAX_PART_BYTES = 2**40
 
 
 def bring_home(fallback: Layout, home: Layout, request_id: str, worker: str) -> bool:
-    """Copies one dump home. True if it is there now; raises ``OSError`` while the root still refuses."""
+    """Copies one dump home. True if it is there now; raises ``OSError`` while the root still refuses.
+
+    False if it was committed in neither place: then nothing is moved, and nothing removed.
+    """
+    if not _stands(home.manifest(request_id, worker)):
+        if not _stands(fallback.manifest(request_id, worker)):
+            return False
+        _copy(fallback, home, request_id, worker)
+    _clear(fallback, request_id, fallback.dump(request_id, worker))
+    return True
+
+
+def _copy(fallback: Layout, home: Layout, request_id: str, worker: str) -> None:
     source, target = fallback.dump(request_id, worker), home.dump(request_id, worker)
     atomic.private_dir(home.request_dir(request_id))
     atomic.private_dir(target)
-    if not os.path.exists(home.request_json(request_id)):
-        request = atomic.read_bounded(fallback.request_json(request_id), _MAX_PART_BYTES)
-        atomic.publish(home.request_json(request_id), request)
-    names = sorted(name for name in os.listdir(source) if not name.startswith("."))
-    for name in names:
-        if name not in (CLAIM, MANIFEST):
+    request = fallback.request_json(request_id)
+    if _stands(request):
+        atomic.publish(home.request_json(request_id), atomic.read_bounded(request, _MAX_PART_BYTES))
+    for name in os.listdir(source):
+        if name not in (CLAIM, MANIFEST) and not name.startswith("."):
             atomic.replace(f"{target}/{name}", (atomic.read_bounded(f"{source}/{name}", _MAX_PART_BYTES),))
     for name in (CLAIM, MANIFEST):
-        if name in names:
-            atomic.publish(f"{target}/{name}", atomic.read_bounded(f"{source}/{name}", _MAX_PART_BYTES))
-    _clear(fallback, request_id, source)
-    return MANIFEST in names
+        atomic.publish(f"{target}/{name}", atomic.read_bounded(f"{source}/{name}", _MAX_PART_BYTES))
+
+
+def _stands(path: str) -> bool:
+    """Whether a file is there. A directory that does not answer is an error: it is not the same as absent."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _clear(fallback: Layout, request_id: str, source: str) -> None:

@@ -91,7 +91,7 @@ def _kept(layout: Layout, request_id: str, gone: set[str], now: float) -> Kept:
     try:
         accepted = reader.open_request(layout, request_id)
     except DamagedDump:
-        return Kept(request_id, _mtime(directory), size, in_progress=False)
+        accepted = None  # perhaps only for us, and only now
     if accepted is None:
         at = _mtime(directory)
         return Kept(request_id, at, size, in_progress=now - at < _UNPUBLISHED_GRACE_S)

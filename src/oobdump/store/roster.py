@@ -7,6 +7,7 @@ by its worker while that lives, and by whoever finds it dead afterwards.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -26,6 +27,12 @@ EXITING = "exiting"
 """How a worker's end is noted that has begun to exit: it may still hang there, and still answer."""
 
 _MAX_ENTRY_BYTES = 2**18
+
+_LATEST_S = 253_402_300_800
+"""The year 10000: no time of ours, and none that can be shown."""
+
+_OUT_OF_SOMETHING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What a process lacks says nothing of the file that it wanted to read."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,10 @@ def write(layout: Layout, entry: Entry) -> Entry:
 
 
 def read(layout: Layout) -> tuple[list[Entry], list[str]]:
-    """All entries by name, and what was wrong with the others."""
+    """All entries by name, and what was wrong with the others.
+
+    Raises ``OSError`` if this process is out of descriptors or memory: who is there must not seem absent.
+    """
     entries: list[Entry] = []
     problems: list[str] = []
     try:
@@ -80,15 +90,20 @@ def read(layout: Layout) -> tuple[list[Entry], list[str]]:
             entries.append(read_entry(layout, name.removesuffix(".json")))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _OUT_OF_SOMETHING:
+                raise
             problems.append(f"roster entry {name!a} cannot be read: {type(error).__name__}: {error}")
     return entries, problems
 
 
 def read_entry(layout: Layout, worker: str) -> Entry:
-    """One worker's entry. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError``."""
+    """One worker's entry. Raises ``OSError``, or ``ValueError`` if it is damaged."""
     data = atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES)
-    entry = _decode(json.loads(data))
+    try:
+        entry = _decode(json.loads(data))
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not an entry of ours: {type(error).__name__}: {error}") from None
     if parse_name(worker) is None or entry.worker != worker:
         raise ValueError(f"the entry is about {entry.worker!a}")
     return entry
@@ -113,7 +128,8 @@ def remove(layout: Layout, worker: str) -> None:
 
 def _clock_of(path: str) -> int:
     """The file system's clock now: the mtime of a file just made beside ``path``."""
-    probe = f"{path}.clock.tmp"
+    directory, name = os.path.split(path)
+    probe = f"{directory}/.{name}.clock.tmp"
     atomic.replace(probe, (b"",))
     try:
         return os.stat(probe).st_mtime_ns
@@ -164,15 +180,25 @@ def _decode(document: Any) -> Entry:
         raise ValueError(
             f"protocol version {document.get('protocol_version')!r}: this oobdump reads {PROTOCOL_VERSION}"
         )
-    ended = document.get("ended")
     return Entry(
         identity=_identity(document),
         registered_ns=int(document["registered_ns"]),
         channels=dict(document.get("channels") or {}),
         problems=tuple(str(problem) for problem in document.get("problems") or ()),
-        started_at=float(document["started_at_s"]),
-        ended=None if ended is None else dict(ended),
+        started_at=_seconds(document["started_at_s"]),
+        ended=_ended(document.get("ended")),
     )
+
+
+def _ended(value: Any) -> dict[str, Any] | None:
+    return None if value is None else {**value, "at_s": _seconds(value["at_s"])}
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < _LATEST_S:
+        raise ValueError(f"{seconds} is no time in seconds since 1970")
+    return seconds
 
 
 def _identity(document: Mapping[str, Any]) -> Identity:
