@@ -86,6 +86,7 @@ def read_signals(text: str) -> SignalTable:
             names = DEFAULT_SIGNALS["SIGUSR1"] if not equals else ()
         if not names:
             raise ValueError("give SIGNAL=handler,handler;… or off")
+        _named(names)
         signal_number(name)
         table[name.strip()] = names
     return _each_once(table)
@@ -218,7 +219,14 @@ def _handlers(signal_name: str, names: Any) -> tuple[str, ...]:
     found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else ()
     if not found or not all(isinstance(name, str) and name for name in found):
         raise ValueError(f"{signal_name} asks for no handler: name at least one, such as 'stacks'")
-    return found
+    return _named(found)
+
+
+def _named(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not HANDLER_NAME.fullmatch(name):
+            raise ValueError(f"{name!a} is no handler name: use letters, digits, '_' and '-'")
+    return names
 
 
 def _read(place: str, text: str, read: Callable[[str], Any]) -> Any:

@@ -9,13 +9,13 @@ dict operation: nothing on the answering path waits for a lock.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, overload
 
 from oobdump.errors import ConfigError, UnknownHandler
 from oobdump.parameters import Parameter, bind, function_of, parameters_of
+from oobdump.request import HANDLER_NAME
 
 __all__ = [
     "Fallback",
@@ -31,7 +31,6 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "oobdump.handlers"
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 """Safe as a file name everywhere, and short enough to leave room for a suffix."""
 
 _Fn = TypeVar("_Fn", bound=Callable[..., Any])
@@ -140,7 +139,7 @@ class Registry:
 
 
 def _handler(name: str, fn: Callable[..., Any], *, quick: bool, suffix: str | None) -> Handler:
-    if not _NAME.fullmatch(name):
+    if not HANDLER_NAME.fullmatch(name):
         raise ConfigError(
             f"{ascii(name)[:120]} is no handler name: "
             "use up to 100 letters, digits, '_' and '-', starting with a letter or '_'"

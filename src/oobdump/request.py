@@ -7,6 +7,7 @@ the bounds of a request's own fields.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_EXPIRES_IN_S",
     "DEFAULT_TIMEOUT_S",
     "FORMATS",
+    "HANDLER_NAME",
     "MAX_CALLS",
     "MAX_EXPIRES_IN_S",
     "MAX_TIMEOUT_S",
@@ -40,17 +42,28 @@ DEFAULT_EXPIRES_IN_S = 600.0
 MAX_EXPIRES_IN_S = 30 * 86400.0
 """A month: longer than any job's retention."""
 
+HANDLER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+"""What a handler can be called: file names are made of it."""
+
 MAX_CALLS = 64
 """Three times the number of built-in handlers: a request that asks for more is a mistake."""
 
 
 @dataclass(frozen=True)
 class HandlerCall:
-    """One handler to run, with its parameters as text and, if it differs, its format."""
+    """One handler to run, with its parameters as text and, if it differs, its format.
+
+    Raises ``RequestError`` for a name that no handler can have.
+    """
 
     name: str
     params: Mapping[str, str] = field(default_factory=dict)
     format: str | None = None
+
+    def __post_init__(self) -> None:
+        if not HANDLER_NAME.fullmatch(self.name):
+            shown = ascii(self.name)[:120]
+            raise RequestError(f"{shown} is no handler name: up to 100 letters, digits, '_' and '-', as in `stacks`")
 
 
 @dataclass(frozen=True)

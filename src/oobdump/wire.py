@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from oobdump.errors import RequestError, UnreadableRequest
-from oobdump.request import FORMATS, AcceptedRequest, HandlerCall, Request
+from oobdump.request import FORMATS, HANDLER_NAME, AcceptedRequest, HandlerCall, Request
 
 __all__ = [
     "MAX_ACCEPTED_BYTES",
@@ -37,7 +37,6 @@ MAX_REQUEST_BYTES = 2**20
 MAX_ACCEPTED_BYTES = 6 * MAX_REQUEST_BYTES + 2**25
 """A ``request.json``: a byte of msgpack text takes up to six in JSON, and the names of 200,000 workers 32 MiB."""
 
-_HANDLER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 _KEYS = ("schema_version", "handlers", "format", "body", "body_base64", "targets", "timeout_s", "expires_in_s", "id")
 _CALL_KEYS = ("name", "params", "format")
@@ -197,7 +196,7 @@ def _targets(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _handler_name(value: Any) -> str:
-    if not isinstance(value, str) or not _HANDLER_NAME.fullmatch(value):
+    if not isinstance(value, str) or not HANDLER_NAME.fullmatch(value):
         raise RequestError(
             f"{_shown(value)} is no handler name: letters, digits, '_' and '-', as `oobdump handlers` lists them"
         )

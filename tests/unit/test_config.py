@@ -157,11 +157,6 @@ def test_a_timeout_that_is_taken_makes_a_request(seconds):
         Request((HandlerCall("stacks"),), timeout_s=chosen.timeout_s)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="config has no rule for handlers' names (wire and registry have one each, HandlerCall none): the part's "
-    "path is made of it when the signal comes, and no directory takes the dump",
-)
 @pytest.mark.parametrize("name", ["a/b", "../x", "a b"])
 def test_a_handler_that_cannot_exist_is_refused_at_start(name):
     """A name that no handler can have would make every answer to the signal fail."""
