@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from oobdump.errors import ConfigError
-from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS, MAX_TIMEOUT_S
+from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS, HANDLER_NAME, MAX_TIMEOUT_S
 
 __all__ = ["Settings", "default_root", "fallback_dirs", "runtime_dir_candidates", "settings"]
 

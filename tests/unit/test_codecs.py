@@ -7,6 +7,7 @@ import builtins
 import collections
 import datetime as dt
 import enum
+import gc
 import io
 import json
 import pickle
@@ -26,7 +27,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oobdump import codecs
-from oobdump.codecs import base, kinds, model
+from oobdump.codecs import base, kinds, model, peek
 from oobdump.codecs.kinds import Marked
 from oobdump.errors import CodecError
 from strategies_values import canon, keys, values
@@ -424,6 +425,7 @@ def _zoo() -> Iterator[tuple[str, Any]]:
     object.__getattribute__(evil, "__dict__")[EvilName("a")] = 1
     yield "evil names", evil
     data = dataclass(HostileMeta("Data", (), {"__annotations__": {"x": int}, "__getattribute__": _guarded}))(5)
+    object.__getattribute__(data, "__dict__")[EvilName("more")] = 1
     yield "dataclass", data
     error = ValueError(hostile((object,)))
     error.__cause__ = hostile((Exception,), hostile((dict,)))
@@ -569,6 +571,18 @@ def test_items_beyond_the_budget_are_left_out_and_counted(codec, extra):
         assert found == value
 
 
+@each
+def test_objects_beyond_the_budget_are_left_out_and_counted(codec, monkeypatch):
+    """Whether the walk meets the end of the budget or the pickler does; nothing else is lost."""
+    monkeypatch.setattr(model, "MAX_ITEMS", 50)
+    found = codec.encode_counting([[object() for _ in range(99)], 1])
+    outer = codec.decode(found.data)
+    (inner,) = outer.value
+    assert (found.unknown, found.cut) == (49, 2)  # the inner list is itself an item
+    assert [mark.kind for mark in inner.value] == ["object"] * 49
+    assert [(cut.why, cut.omitted) for cut in (outer, inner)] == [("items", 1), ("items", 50)]
+
+
 def test_a_dict_that_is_cut_is_still_a_dict_of_whole_entries(monkeypatch):
     """Keys are never parted from their values, tagged or not."""
     monkeypatch.setattr(model, "MAX_ITEMS", 5)
@@ -605,6 +619,26 @@ def test_a_value_that_changes_while_it_is_encoded_gives_a_valid_document(codec):
         sys.setswitchinterval(interval)
         stop.set()
         thread.join()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="since 3.12 no collection runs within a C call")
+def test_a_dict_that_a_collection_resizes_is_copied_again():
+    """Copying makes tuples, those can start the collector, and that can run a finaliser which changes the dict."""
+    moving = {str(n): n for n in range(20_000)}  # more tuples than the free list has
+
+    def resize(phase: str, _: object) -> None:
+        if phase == "start" and len(moving) < 20_003:
+            moving[f"new {len(moving)}"] = 0
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(resize)
+    gc.set_threshold(100)
+    try:
+        copied = peek.items_of(moving)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(resize)
+    assert dict(copied) == moving
 
 
 # -- what runs while answering ---------------------------------------------------------------------------

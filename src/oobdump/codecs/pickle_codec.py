@@ -40,8 +40,8 @@ PROTOCOL = 5
 """In every Python since 3.8; the first with a word for bytearray and with buffers kept apart."""
 
 MAX_SAFE_RECURSION = 2000
-"""The C pickler recurses as deep as ``sys.setrecursionlimit`` lets it. 2,000 levels take a third of
-the 2 MiB stack that a thread has under ``ulimit -s unlimited``; beyond, deep values are walked."""
+"""The C pickler recurses as deep as ``sys.setrecursionlimit`` lets it. With 2,400 it ends cleanly on a stack of
+256 KiB; with a million it overflows any. Where the limit is above this, deep values are walked."""
 
 
 class _Node(dict[str, Any]):
@@ -115,11 +115,14 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if id(obj) in _OWN_GLOBALS:
             return NotImplemented
+        tag = Tag(obj[model.MARK], obj[model.BODY]) if type(obj) is _Node else self._open(obj)
+        return self._reduce_mark(tag) if tag.kind in MARKED_KINDS else _REDUCERS[tag.kind](tag.body)
+
+    def _open(self, obj: object) -> Tag:
         self._room -= 1
         if self._room < 0:
-            raise OverflowError("too many items: the walk cuts them")
-        tag = Tag(obj[model.MARK], obj[model.BODY]) if type(obj) is _Node else open_value(obj)
-        return self._reduce_mark(tag) if tag.kind in MARKED_KINDS else _REDUCERS[tag.kind](tag.body)
+            raise OverflowError("too many items: a walk cuts them")
+        return open_value(obj)
 
     def _reduce_mark(self, tag: Tag) -> _Reduced:
         body: Any = tag.body
