@@ -34,9 +34,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),
-    ("homecoming",),
+    ("homecoming", "torch_bridge"),
+    ("doors",),
     ("worker", "client", "job"),
-    ("control_plane", "torch_bridge", "sentinel", "report"),
+    ("http_client", "control_plane", "sentinel", "report"),
+    ("http_apps",),
     ("__init__",),
     ("cli",),
     ("__main__",),
@@ -51,24 +53,31 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "job", "report", "sentinel", "__main__")
+TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__main__")
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
     "channels.runtime": "removes the FIFOs of dead workers from that directory",
+    "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",
+    "torch_bridge.side_door": "closes PyTorch's socket there to others, and removes it",
+    "handlers.torch_profile": "PyTorch writes a trace to a file: one in a private temporary directory, removed at once",
 }
 """Who may make, change or remove files, and why."""
 
 CTYPES: dict[str, str] = {
     "linux": "the few kernel calls that the standard library does not have",
+    "torch_bridge.forever": "a reference that outlives the interpreter's modules",
 }
 
 NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", "torch", "click", "rich", "jinja2")
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
-IMPORTS_ANYWAY: dict[tuple[str, str], str] = {}
+IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
+    ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
+    ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
+}
 """(module, what it imports) and why that is safe there."""
 
 NEVER_CALLED = (
@@ -83,6 +92,7 @@ CALLS_ANYWAY: dict[tuple[str, str], str] = {
 """(module, what it calls) and why that is safe there."""
 
 IMPORTS_LATE: dict[str, str] = {
+    "control_plane": "worker_main() imports torch's `record`, where torch is loaded already, and not to answer",
     "codecs": "start() loads every codec, so that get() finds it loaded",
     "handlers": "start() loads the table of built-in handlers before anything is answered",
     "registry": "start() loads entry points before anything is answered",

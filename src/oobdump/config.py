@@ -65,6 +65,13 @@ def _boolean(text: str) -> bool:
     return text.lower() in _TRUE
 
 
+def _http(text: str) -> str:
+    """``on`` and ``off`` in any of their spellings; an address as it is: the channel reads it."""
+    if text.lower() in _TRUE + _FALSE:
+        return "on" if text.lower() in _TRUE else "off"
+    return text
+
+
 def _one_of(*names: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in names:
@@ -172,6 +179,21 @@ class Settings:
     keep: int = _setting("OOBDUMP_KEEP", 200, "requests whose dumps are kept; 0: all", _count)
     keep_s: float = _setting("OOBDUMP_KEEP_S", 7 * 86400.0, "seconds for which dumps are kept", _positive)
     keep_bytes: int = _setting("OOBDUMP_KEEP_BYTES", 8 * 2**30, "bytes of dumps kept for a job; 0: no bound", _count)
+    http: str = _setting(
+        "OOBDUMP_HTTP",
+        "on",
+        "where HTTP is served: on (a Unix socket beside the bell), off, unix:/PATH, tcp://HOST:PORT",
+        _http,
+    )
+    http_token: str | None = _setting(
+        "OOBDUMP_HTTP_TOKEN", None, "bearer token that HTTP requests must carry; needed for TCP", _optional
+    )
+    torch_server: str = _setting(
+        "OOBDUMP_TORCH_SERVER",
+        "auto",
+        "PyTorch's own server beside ours, once torch is there: auto or off",
+        _one_of("auto", "off"),
+    )
     follow_fork: bool = _setting(
         "OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean
     )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from oobdump.errors import DamagedDump, RequestError, UnreadableRequest
+from oobdump.errors import DamagedDump, RequestError, StoreError, UnreadableRequest
 from oobdump.request import AcceptedRequest, Request
 from oobdump.store import atomic, drops, reader, roster
 from oobdump.store.layout import Layout, request_id
@@ -44,6 +44,9 @@ older than this (twice the coarsest tick of a file system's clock) is accepted."
 
 MAX_FILES_A_LOOK = 64
 """A look is one bounded piece of work, so that whoever watches it can tell slow from stuck."""
+
+TROUBLE_AGAIN_S = 5.0
+"""A file that can be neither accepted nor rejected, on a full disk perhaps, is tried again: nobody rings for space."""
 
 _ENCODINGS = {".json": "json", ".msgpack": "msgpack"}
 
@@ -146,14 +149,20 @@ def _parse(name: str, data: bytes) -> Request:
 class Look:
     """What one look at the inbox did.
 
-    ``again_s`` is when a half-written file wants another look; ``more`` says that files were left for the next.
+    ``left`` counts the files that stay for now, ``again_s`` is when one of them wants another look; ``more``
+    says that others were not looked at, and may be at once.
     """
 
     accepted: tuple[AcceptedRequest, ...] = ()
     rejected: tuple[str, ...] = ()
     again_s: float | None = None
     problems: tuple[str, ...] = ()
+    left: int = 0
     more: bool = False
+
+    def leaving(self, again_s: float) -> Look:
+        """The same, and one more file that stays."""
+        return replace(self, left=self.left + 1, again_s=min(again_s, self.again_s or again_s))
 
 
 @dataclass
@@ -166,22 +175,30 @@ class Inbox:
     layout: Layout
     acceptor: str
     _first_seen: dict[str, tuple[drops.Version, float]] = field(default_factory=dict)
+    _start: int = field(default_factory=os.getpid)
 
     def look(self, whole: Collection[str] = ()) -> Look:
         """Accepts or rejects all that can be decided now. Raises ``OSError`` if the inbox cannot be listed.
 
-        ``whole`` are names that the caller dropped by one rename: they need not settle.
+        ``whole`` are names that the caller dropped by one rename: they come first and need not settle.
         """
-        names = sorted(name for name in os.listdir(self.layout.inbox) if not ignored(name))
-        self._first_seen = {name: seen for name, seen in self._first_seen.items() if name in names}
-        if not names:
+        there = {name for name in os.listdir(self.layout.inbox) if not ignored(name)}
+        self._first_seen = {name: seen for name, seen in self._first_seen.items() if name in there}
+        if not there:
             return Look()
         live = [entry for entry in roster.read(self.layout)[0] if entry.alive() is not False]
-        look = Look(more=len(names) > MAX_FILES_A_LOOK)
-        start = os.getpid() % len(names)  # so that many acceptors do not all begin with the same file
-        for name in (names[start:] + names[:start])[:MAX_FILES_A_LOOK]:
+        look = Look()
+        for name in self._in_turn(there, whole):
             look = self._one(look, name, live, settled=name in whole)
-        return look
+        return replace(look, more=len(there) > MAX_FILES_A_LOOK > look.left)
+
+    def _in_turn(self, there: Collection[str], whole: Collection[str]) -> list[str]:
+        """The names of one look. Each acceptor starts elsewhere, and each look of one goes on where the last ended."""
+        names = sorted(there)
+        start = self._start % len(names)
+        self._start = start + MAX_FILES_A_LOOK
+        turned = sorted(names[start:] + names[:start], key=lambda name: name not in whole)
+        return turned[:MAX_FILES_A_LOOK]
 
     def _one(self, look: Look, name: str, live: Sequence[roster.Entry], *, settled: bool) -> Look:
         try:
@@ -195,11 +212,11 @@ class Inbox:
             if isinstance(decision, Accept):
                 return self._accept(look, seen, decision.request, live)
             if isinstance(decision, Wait):
-                return replace(look, again_s=min(decision.seconds, look.again_s or decision.seconds))
+                return look.leaving(decision.seconds)
             if isinstance(decision, Reject):
                 return self._reject(look, seen, decision.reason)
-        except OSError as error:  # a full or read-only disk: another acceptor may do better
-            return replace(look, problems=(*look.problems, f"{name}: {error}"))
+        except (OSError, StoreError) as error:  # a full or read-only disk: another acceptor may do better
+            return replace(look, problems=(*look.problems, f"{name}: {error}")).leaving(TROUBLE_AGAIN_S)
         return look
 
     def _unchanged_s(self, seen: Seen) -> float:
@@ -223,12 +240,17 @@ class Inbox:
             accepted_by=self.acceptor,
             source=_source(seen),
         )
-        standing = publish(self.layout, accepted)
+        try:
+            standing = publish(self.layout, accepted)
+        except StoreError as error:
+            if request.id is None:
+                raise
+            return self._reject(look, seen, f"the id {request.id} cannot be used: {error}")
         if standing is not None and dict(standing.source) != dict(accepted.source):
             return self._reject(
                 look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file"
             )
-        drops.take_away(self.layout, seen.name, seen.inode)
+        drops.take_away(self.layout, seen.name, seen.version)
         return replace(look, accepted=(*look.accepted, standing or accepted))
 
     def _reject(self, look: Look, seen: Seen, reason: str) -> Look:
@@ -250,7 +272,7 @@ def publish(layout: Layout, accepted: AcceptedRequest) -> AcceptedRequest | None
 
 def observe(directory: str, name: str) -> Seen | None:
     """One careful look at a file of the inbox; None if it vanished: then it was accepted."""
-    path = f"{directory}/{name}"
+    path, base = f"{directory}/{name}", Seen(name)
     try:
         found = os.lstat(path)
         base = Seen(name, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_uid)

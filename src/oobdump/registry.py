@@ -83,6 +83,7 @@ class Registry:
     def __init__(self, fallback: Fallback | None = None) -> None:
         self._handlers: dict[str, Handler] = {}
         self.fallback = fallback
+        self.on_register: Callable[[str], None] | None = None
 
     def register(
         self,
@@ -99,6 +100,8 @@ class Registry:
             self._handlers[name] = new
         elif self._handlers.setdefault(name, new) is not new:
             raise NameTaken(f"Handler {name} already registered")
+        if self.on_register is not None:
+            self.on_register(name)
 
     def get(self, name: str) -> Handler:
         """The handler of that name, ours before the fallback's; else ``UnknownHandler``."""

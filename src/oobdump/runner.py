@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from oobdump.errors import OobdumpError
 from oobdump.request import HandlerCall, HandlerRequest
-from oobdump.response import ErrorInfo, HandlerResponse, Part, Status, suffix_for
+from oobdump.response import Bytes, ErrorInfo, HandlerResponse, Part, Status, suffix_for
 
 __all__ = ["Codec", "Runnable", "describe", "failed", "format_stack", "run_call"]
 
 _FINE = range(200, 400)
+_STATUSES = range(100, 600)
 _MAX_TRACEBACK_LINES = 200
 _MAX_MESSAGE_CHARS = 4000
 
@@ -64,11 +65,11 @@ def run_call(handler: Runnable, call: HandlerCall, body: bytes, codec: Codec) ->
     try:
         if handler.returns_value:
             value = handler.fn(**handler.bind(call.params))
-            part = Part(call.name, "ok", 200, codec.media_type, codec.suffix, codec.encode(value))
+            part = Part(call.name, "ok", 200, codec.media_type, codec.suffix, _bytes(codec.encode(value)))
         else:
             part = _fill(handler, call, body)
     except OobdumpError as error:
-        return failed(call.name, "error", error.code, f"Handler {call.name} failed: {error}", error, began)
+        return failed(call.name, "error", error.code, f"Handler {call.name} failed: {_message(error)}", error, began)
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt end the handler, not the worker
         message = f"Handler {call.name} failed: {_message(error)}"
         return failed(call.name, "error", 500, message, error, began)
@@ -103,10 +104,19 @@ def format_stack(frame: FrameType | None) -> str:
 def _fill(handler: Runnable, call: HandlerCall, body: bytes) -> Part:
     response = HandlerResponse()
     handler.fn(HandlerRequest(call, body), response)
+    if response.code not in _STATUSES:
+        raise ValueError("the handler set a status that HTTP does not have: use a number from 100 to 599")
     status: Status = "ok" if response.code in _FINE else "error"
     info = None if status == "ok" else ErrorInfo("HandlerStatus", f"the handler set status {response.code}")
     suffix = getattr(handler, "suffix", None) or suffix_for(response.media_type)
-    return Part(call.name, status, response.code, response.media_type, suffix, response.content, 0.0, info)
+    return Part(call.name, status, int(response.code), response.media_type, suffix, _bytes(response.content), 0.0, info)
+
+
+def _bytes(content: Any) -> Bytes:
+    """What can be written to a file as it is; ``TypeError`` if not even its size could be told."""
+    if isinstance(content, (bytes, bytearray)) or (isinstance(content, memoryview) and content.c_contiguous):
+        return content
+    raise TypeError(f"the result is of type {type(content).__name__}, not bytes")
 
 
 def _timed(part: Part, began: float) -> Part:

@@ -66,7 +66,7 @@ class Watch:
 
     def _judge(self, inbox: str) -> None:
         """Whether the inbox's file system tells everything."""
-        kind = file_system_of(inbox)
+        kind = file_system_of(os.path.realpath(inbox))  # people link their scratch directory
         self.polls = self.mode == "auto" and not delivers_events(kind)
         self.why = ""
         if self.polls:
@@ -102,9 +102,9 @@ def file_system_of(path: str, mounts: str | None = None) -> str:
         except OSError:
             return ""
     best, found = -1, ""
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):  # not splitlines: a mount point may hold any other separator
         left, _, right = line.partition(" - ")
-        fields = left.split()
+        fields = left.split(" ")
         if len(fields) <= _MOUNT_POINT or not right:
             continue
         point = _unescape(fields[_MOUNT_POINT])

@@ -28,6 +28,7 @@ from oobdump.channels.signals import Signals
 from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
+from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
@@ -55,10 +56,11 @@ class Worker:
         self.started_at = time.time()
         self._crew = Crew()
         self._fallbacks = [Layout(root, identity.job) for root in fallback_dirs(given.fallback_dir)]
+        self._codecs = {name: codecs.get(name) for name in codecs.names()}
         self._dispatcher = Dispatcher(
             identity,
             registry,
-            {name: codecs.get(name) for name in codecs.names()},
+            self._codecs,
             [self.layout, *self._fallbacks],
             self._crew,
             store_timeout_s=given.store_timeout_s,
@@ -72,6 +74,7 @@ class Worker:
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
         self._signals = signals or Signals(self._bell, self._asks())
+        self._doors = None if self._inherited else Doors(given, self._runtime())
         self._entry = roster.Entry(identity, 0, started_at=self.started_at)
         self._count = itertools.count(1)
         self._tidied = 0.0
@@ -99,12 +102,15 @@ class Worker:
         self._crew.start()
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
+        self._open_doors()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._note_end("stopped"), self.settings.store_timeout_s)
         self._signals.disarm()
+        if self._doors is not None:
+            self._doors.close()
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
@@ -114,6 +120,8 @@ class Worker:
         self._signals.ignore()
         self._bell.remove()
         self._within(lambda: self._note_end(roster.EXITING), 1.0)
+        if self._doors is not None:
+            self._doors.leave()
 
     def in_forked_child(self) -> Worker | None:
         """In a forked child, called on the parent's worker: the child's own, or None if it is disarmed.
@@ -122,6 +130,8 @@ class Worker:
         """
         self._bell.forget()
         self._watch.close()
+        if self._doors is not None:
+            self._doors.forget()
         try:
             if self.settings.follow_fork:
                 child = Worker(self.settings, Identity.here(job=self.identity.job), self._signals)
@@ -149,7 +159,22 @@ class Worker:
             if self._signals.armed
             else {"off": "; ".join(self._signals.problems) or "by setting"}
         )
-        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}}
+        sockets = {} if self._doors is None else self._doors.describe()
+        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
+
+    def _runtime(self) -> tuple[str, str, str] | None:
+        """Where this worker's sockets may be: beside its bell."""
+        if self._bell.path is None:
+            return None
+        return os.path.dirname(os.path.dirname(self._bell.path)), self.identity.job, self.name
+
+    def _open_doors(self) -> None:
+        """Sockets, but not in a forked child: it is asked by files and signals, and may be one of many."""
+        if self._doors is not None:
+            ask = partial(self.ask, channel="http")
+            change = partial(self._crew.give, self._write_entry)
+            self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
+            self.problems += self._doors.problems
 
     def _asks(self) -> dict[int, Callable[[], None]]:
         """What each request signal does when it is heard."""
@@ -256,6 +281,9 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     store_timeout_s: float | None = None,
     runtime_dir: str | os.PathLike[str] | None = None,
     fallback_dir: str | os.PathLike[str] | None = None,
+    http: bool | str | None = None,
+    http_token: str | None = None,
+    torch_server: str | None = None,
     keep: int | None = None,
     keep_s: float | None = None,
     keep_bytes: int | None = None,
@@ -278,6 +306,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
         if _worker is not None:
             return _worker
         chosen = settings(**given)
+        check(chosen)
         codecs.load_all()
         problems = [*registry.load_entry_points(), *handlers.load(registry)]
         made = Worker(chosen, Identity.here(job=chosen.job))

@@ -32,12 +32,14 @@ def test_an_answer_imports_logs_prints_and_resolves_nothing(form: str, tmp_path:
 
 
 def test_without_sockets_files_and_signals_answer(tmp_path: Path) -> None:
-    """With ``socket()`` forbidden ``start()`` succeeds; files and signals need none, and nothing else is missing."""
+    """With ``socket()`` forbidden ``start()`` succeeds and says what is missing; files and signals answer."""
     with programs.running("no_sockets", tmp_path) as program:
         entry = next(iter(dumps.wait_for_roster(program.job_dir, program.pids).values()))
-        assert entry["problems"] == []
+        (problem,) = entry["problems"]
+        assert problem.startswith("no HTTP: ")
+        assert "Operation not permitted" in problem
+        assert "Operation not permitted" in entry["channels"]["http"]["off"]
         assert entry["channels"]["signal"]["armed"] == ["SIGUSR1"]
-        assert "http" not in entry["channels"]
         dumps.ask(program.job_dir)
         os.kill(program.pids[0], signal.SIGUSR1)
         dumps.wait_for_dumps(program.job_dir, 2)

@@ -57,6 +57,7 @@ FAULTS = {
 }
 """What goes wrong, and with which calls."""
 
+
 @pytest.fixture
 def tmp_path():
     """In memory where there is such a file system: thousands of small files wait for nobody's disk."""
@@ -465,6 +466,19 @@ def test_the_injector_reaches_every_call(tmp_path):
         write_dump(layout, f"r{next(numbers)}", durable=True)
 
     hit = {attempt.hit for attempt in faulty.each_call(write, *BROKEN)}
-    assert hit == {"open", "fchmod", "write", "fsync", "close", "link", "rename", "mkdir", "lstat", "stat", "unlink", ""}
+    assert hit == {
+        "open",
+        "fchmod",
+        "write",
+        "fsync",
+        "close",
+        "link",
+        "rename",
+        "mkdir",
+        "lstat",
+        "stat",
+        "unlink",
+        "",
+    }
     assert REQUEST not in os.listdir(layout.dumps)
     assert atomic.read_bounded(layout.manifest(f"r{next(numbers) - 1}", ME.worker), 10_000)

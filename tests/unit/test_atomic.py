@@ -166,7 +166,9 @@ def test_no_directory_of_a_tree_may_be_somebody_elses(tmp_path):
 
 # -- files -----------------------------------------------------------------------------------------------------------
 
-chunks = st.lists(st.binary(max_size=20).flatmap(lambda data: st.sampled_from([data, bytearray(data), memoryview(data)])))
+chunks = st.lists(
+    st.binary(max_size=20).flatmap(lambda data: st.sampled_from([data, bytearray(data), memoryview(data)]))
+)
 
 
 @given(chunks=chunks)

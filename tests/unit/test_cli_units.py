@@ -108,9 +108,10 @@ class Job:
         return run(*words, "--dir", self.layout.root, **options)
 
 
-def run(*words, **options) -> Result:
-    """Runs a command line as the entry point does."""
-    return CliRunner().invoke(app, [str(word) for word in words], **options)
+def run(*words, env=()) -> Result:
+    """Runs a command line as the entry point does; whatever terminal the tests run in is not the command's."""
+    environ = {"COLUMNS": None, "NO_COLOR": None, **dict(env)}
+    return CliRunner().invoke(app, [str(word) for word in words], env=environ)
 
 
 def value_part(value, handler="stacks", codec="json") -> Part:
@@ -181,7 +182,7 @@ def test_help_imports_no_command():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_as_the_table_says(name):
-    """Each command has the name and help of the table, and the options that every command has."""
+    """Each command has the name of the table, help, and the options that every command has."""
     command = app.get_command(click.Context(app), name)
     assert command is not None
     assert command.name == name
@@ -578,7 +579,7 @@ def test_ps_lists_all_jobs_and_survives_a_damaged_entry(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "channels", [{"signal": 7}, {"signal": {"armed": "x"}}, {"request_file": {"poll_s": [1]}}, {"\x1b[31m": {}}]
+    "channels", [{"signal": 7}, {"signal": {"armed": 1}}, {"request_file": {"poll_s": [1]}}, {"\x1b[31m": {}}]
 )
 def test_ps_survives_hostile_channels(job, channels):
     """Whatever an entry says of its channels, it is listed, and no escape sequence comes through."""
@@ -732,6 +733,8 @@ def test_a_unique_beginning_is_enough(answered):
     assert "0000000001" in done.stderr
     assert answered.run("show", "20260101T000000.000Z-0000000002").exit_code == 69
     assert answered.run("show", "nosuch").exit_code == 66
+    answered.request("ping", asked=[identity], request_id="20260101T000000.000Z-00000000011")
+    assert finding.find(answered.layout, "20260101T000000.000Z-0000000001").id.endswith("0001")
 
 
 # -- show ------------------------------------------------------------------------------------------------------------
@@ -1205,7 +1208,9 @@ def test_unknown_processes_are_refused(job, caught):
 def test_the_worker_of_another_machine_is_refused(job, caught):
     """A worker of another host that has the same pid is not this process."""
     job.worker(0, machine=ELSEWHERE)
-    assert job.run("signal", str(os.getpid())).exit_code == 69
+    done = job.run("signal", str(os.getpid()))
+    assert done.exit_code == 69
+    assert "is in no roster" in done.stdout
     assert caught == []
 
 
@@ -1276,7 +1281,7 @@ def test_in_a_pipe_a_line_is_one_worker(tmp_path):
     job = Job(tmp_path / "root")
     job.worker(7, machine=Machine("node-0123.a-long-name-of-a-cluster.and-its-domain.example.org", "b", "p"))
     lines = job.run("ps").stdout.splitlines()
-    assert re.match(r"7 .* files, SIGUSR1 +-$", lines[2])
+    assert re.match(r"7 +rank +node-0123\.\S+\.example\.org .* files, SIGUSR1 +-$", lines[2])
 
 
 class Terminal:

@@ -136,7 +136,7 @@ def test_refuses(name, text):
 )
 def test_refuses_signals(signals):
     """So does a table of signals that asks for nothing, or for one signal twice."""
-    with pytest.raises(ConfigError, match="^signals="):
+    with pytest.raises(ConfigError, match=r"^signals="):
         settings({}, signals=signals)
 
 
@@ -205,7 +205,9 @@ def test_signal_numbers(name, number):
     assert signal_number(name) == number
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP", "SIGSEGV", "SIGCHLD", "SIGRTMIN+99", "10", "", "SIG", "SIGUSR1+1"])
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", "SIGSTOP", "SIGSEGV", "SIGCHLD", "SIGRTMIN+99", "10", "", "SIG", "SIGUSR1+1"]
+)
 def test_no_signal_for_requests(name):
     """Signals that cannot be caught, mean a fault, or do not exist."""
     with pytest.raises(ValueError, match="SIGUSR1"):

@@ -65,8 +65,16 @@ def test_what_parses_as_a_name_is_one(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "proc", "proc.h", "proc..1", "proc.h.01", "proc.h.0", "rank3.h.1", "rank0003.h.1", "rank000003.h.1"]
-    + ["proc.h.1.json", "proc.h.1\n", "rank00003h.1", "proc.a/b.1", "proc..h.1", "rank٣٣٣٣٣.h.1", "proc.h." + "9" * 5000],
+    [
+        *("", "proc", "proc.h", "proc..1", "proc.h.01", "proc.h.0", "rank3.h.1", "rank0003.h.1", "rank000003.h.1"),
+        "proc.h.1.json",
+        "proc.h.1\n",
+        "rank00003h.1",
+        "proc.a/b.1",
+        "proc..h.1",
+        "rank٣٣٣٣٣.h.1",
+        "proc.h." + "9" * 5000,
+    ],
 )
 def test_other_texts_are_no_names(text):
     """Anything but the exact form is nobody's name."""
@@ -86,8 +94,15 @@ def test_safe_is_one_file_name(text):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("n-0.example.org", "n-0.example.org"), ("../../etc", "_.._etc"), ("..", "_"), ("", "_"), ("a b/c", "a_b_c")]
-    + [("a" * 99 + ".b", "a" * 99), ("é", "_")],
+    [
+        ("n-0.example.org", "n-0.example.org"),
+        ("../../etc", "_.._etc"),
+        ("..", "_"),
+        ("", "_"),
+        ("a b/c", "a_b_c"),
+        ("a" * 99 + ".b", "a" * 99),
+        ("é", "_"),
+    ],
 )
 def test_safe(text, expected):
     """What is safe stays, the rest becomes one underscore."""
@@ -203,7 +218,12 @@ def test_ancestors_lead_to_the_first_process():
 def test_here_is_this_process():
     """Pid and start are this process's own."""
     found = Identity.here({})
-    assert (found.pid, found.start_ticks, found.rank, found.role) == (os.getpid(), start_ticks(os.getpid()), None, "other")
+    assert (found.pid, found.start_ticks, found.rank, found.role) == (
+        os.getpid(),
+        start_ticks(os.getpid()),
+        None,
+        "other",
+    )
     assert found.worker == f"proc.{found.host}.{os.getpid()}"
 
 

@@ -42,6 +42,7 @@ def test_a_part_and_its_file_name_each_other(handler, suffix, nth):
     assert parse_part_name(part_name(handler, suffix, nth)) == (handler, suffix, nth)
 
 
+@strategies.FEW
 @given(st.lists(st.tuples(strategies.handler_names, suffixes, counts), unique=True, max_size=10))
 def test_two_parts_never_share_a_file(parts):
     """Different handlers, suffixes or counts have different files."""
@@ -68,7 +69,20 @@ def test_what_parses_as_a_part_is_one(name):
 
 @pytest.mark.parametrize(
     "name",
-    [CLAIM, MANIFEST, REQUEST, "", "stacks", "../stacks.json", "a/b.json", ".a.json", "a.1.json", "a.json\n", "a..json", "a.2٣.json"],
+    [
+        CLAIM,
+        MANIFEST,
+        REQUEST,
+        "",
+        "stacks",
+        "../stacks.json",
+        "a/b.json",
+        ".a.json",
+        "a.1.json",
+        "a.json\n",
+        "a..json",
+        "a.2٣.json",
+    ],
 )
 def test_other_files_are_no_parts(name):
     """A path that leads elsewhere, or a file that means something else, is no part."""
@@ -84,7 +98,9 @@ def test_a_dumps_directory_names_its_worker(worker, outside):
     assert writer_of(f"{worker}.outside" if outside else worker) == (worker, outside)
 
 
-@pytest.mark.parametrize("name", ["", ".outside", "request.json", "rank3.h.1", "proc.h.0", "proc.h", "x.outside.outside"])
+@pytest.mark.parametrize(
+    "name", ["", ".outside", "request.json", "rank3.h.1", "proc.h.0", "proc.h", "x.outside.outside"]
+)
 def test_other_directories_are_nobodys(name):
     """What is not made of a worker's name was not made by oobdump."""
     assert writer_of(name) is None
@@ -123,9 +139,7 @@ def test_an_id_is_one_file_name_whatever_the_file(name, inode, mtime_ns):
     assert made == request_id(name, inode, mtime_ns)
 
 
-@given(
-    st.lists(st.tuples(strategies.raw_names, st.integers(0, 2**64), times_ns), unique=True, min_size=2, max_size=2)
-)
+@given(st.lists(st.tuples(strategies.raw_names, st.integers(0, 2**64), times_ns), unique=True, min_size=2, max_size=2))
 def test_another_file_has_another_id(files):
     """Name, inode and modification time each count."""
     first, second = files

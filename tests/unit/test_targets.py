@@ -39,6 +39,7 @@ def asked(asked_words, candidates=JOB):
 # -- properties ------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(words, strategies.rosters, st.randoms(use_true_random=False))
 def test_the_order_of_words_and_roster_does_not_matter(words_, there, random):
     """The same words about the same workers ask the same ones in the same order."""
@@ -46,6 +47,7 @@ def test_the_order_of_words_and_roster_does_not_matter(words_, there, random):
     assert asked(turned, shuffled) == asked(words_, there)
 
 
+@strategies.FEW
 @given(words, strategies.rosters)
 def test_each_asked_worker_is_there_and_asked_once(words_, there):
     """Nobody is made up, and overlapping words ask nobody twice."""
@@ -55,6 +57,7 @@ def test_each_asked_worker_is_there_and_asked_once(words_, there):
         assert set(found) <= {candidate.worker for candidate in there}
 
 
+@strategies.FEW
 @given(words, strategies.rosters)
 def test_several_words_ask_whom_each_of_them_asks(words_, there):
     """A list of words is the union of its words, and refused if one of them alone is."""
@@ -66,6 +69,7 @@ def test_several_words_ask_whom_each_of_them_asks(words_, there):
         assert set(together) == {worker for found in alone for worker in found}
 
 
+@strategies.FEW
 @given(strategies.rosters.filter(bool))
 def test_all_is_every_rank_where_there_are_ranks(there):
     """``all`` leaves helpers out, unless there are only helpers."""
@@ -73,6 +77,7 @@ def test_all_is_every_rank_where_there_are_ranks(there):
     assert set(asked(["all"], there)) == (ranks or {candidate.worker for candidate in there})
 
 
+@strategies.FEW
 @given(strategies.rosters.filter(bool))
 def test_any_is_one_that_all_would_ask(there):
     """``any`` is one worker, a rank if there is one."""
@@ -80,6 +85,7 @@ def test_any_is_one_that_all_would_ask(there):
     assert one in asked(["all"], there)
 
 
+@strategies.FEW
 @given(strategies.rosters)
 def test_every_worker_can_be_asked_by_its_name(there):
     """A worker's name asks that worker; with the prefix whatever else it may mean."""
@@ -89,6 +95,7 @@ def test_every_worker_can_be_asked_by_its_name(there):
         assert candidate.worker in asked([f"host:{candidate.host}"], there)
 
 
+@strategies.FEW
 @given(st.lists(st.text(max_size=10), min_size=1, max_size=3), strategies.rosters)
 def test_rubbish_gives_request_error_and_nothing_else(words_, there):
     """No text raises anything but ``RequestError``, with a message that can be shown."""
@@ -140,7 +147,9 @@ def test_ranks_come_first_and_in_order():
     )
 
 
-@pytest.mark.parametrize("word", ["5", "3-9", "9-0", "n2", "ALL", "host:n", "rank:n0", "role:all", "rank:", "1-", "٣", "-1"])
+@pytest.mark.parametrize(
+    "word", ["5", "3-9", "9-0", "n2", "ALL", "host:n", "rank:n0", "role:all", "rank:", "1-", "٣", "-1"]
+)
 def test_a_word_that_means_nobody_is_refused(word):
     """One word in vain refuses the request: the asker hears which one, and who is there."""
     with pytest.raises(RequestError, match="matches no running worker") as caught:

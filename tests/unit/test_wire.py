@@ -64,18 +64,21 @@ def refusal(data: bytes, encoding: str) -> RequestError | None:
 # -- round trips -----------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(strategies.requests, encodings)
 def test_round_trip(request_, encoding):
     """What is written reads back as an equal request, in either encoding."""
     assert read_request(request_to_bytes(request_, encoding), encoding) == request_
 
 
+@strategies.FEW
 @given(strategies.accepted_requests)
 def test_accepted_round_trip(accepted):
     """A ``request.json`` reads back equal, file names that are no Unicode included."""
     assert read_accepted(accepted_to_bytes(accepted)) == accepted
 
 
+@strategies.FEW
 @given(documents)
 def test_both_encodings_mean_the_same(document):
     """A document is the same request in JSON and in msgpack, or is refused for the same reason."""
@@ -106,6 +109,7 @@ def test_every_torn_prefix_of_an_accepted_request_is_refused(accepted):
             read_accepted(whole[:end])
 
 
+@strategies.FEW
 @given(strategies.requests, encodings, st.binary(min_size=1, max_size=5).filter(lambda data: data.strip()))
 def test_rubbish_behind_a_document_is_refused(request_, encoding, rubbish):
     """A request is one document and nothing else."""
@@ -123,18 +127,21 @@ def assert_harmless(error: RequestError | None) -> None:
         assert len(str(error)) < MAX_MESSAGE_CHARS
 
 
+@strategies.FEW
 @given(st.binary(max_size=60), encodings)
 def test_rubbish_gives_request_error_and_nothing_else(data, encoding):
     """No bytes raise anything but ``RequestError``, and its message is harmless."""
     assert_harmless(refusal(data, encoding))
 
 
+@strategies.FEW
 @given(documents, encodings)
 def test_any_object_gives_a_request_or_request_error(document, encoding):
     """Nor does any object with the right keys and the wrong values."""
     assert_harmless(refusal(encode(document, encoding), encoding))
 
 
+@strategies.FEW
 @given(strategies.requests, encodings, st.data())
 def test_a_flipped_byte_gives_a_request_or_request_error(request_, encoding, data):
     """Nor does a request with one byte changed."""
@@ -146,7 +153,12 @@ def test_a_flipped_byte_gives_a_request_or_request_error(request_, encoding, dat
 accepted_values = strategies.json_values | st.sampled_from([{"handlers": "stacks"}, [], ["rank00000.n0.5"], 1.5, "a"])
 
 
-@given(st.dictionaries(st.sampled_from(KEYS + ("request", "asked", "accepted_at", "accepted_by", "source")), accepted_values))
+@strategies.FEW
+@given(
+    st.dictionaries(
+        st.sampled_from((*KEYS, "request", "asked", "accepted_at", "accepted_by", "source")), accepted_values
+    )
+)
 def test_any_accepted_object_gives_a_request_or_request_error(document):
     """A planted ``request.json`` raises nothing but ``RequestError``."""
     try:
@@ -289,6 +301,7 @@ def test_msgpack_carries_a_body_as_bytes():
     assert read_request(data, "msgpack").body == b"\x00\xff"
 
 
+@strategies.FEW
 @given(strategies.handler_names)
 def test_an_empty_file_asks_for_one_handler(name):
     """``touch NAME`` asks for that handler and leaves all else at its default."""

@@ -45,7 +45,7 @@ PAUSE_S = 0.02
 ASKS_ALL = 0.25
 """Share of the JSON requests that ask every rank; the others ask any one, as the disk has its limits."""
 
-SETTLED_WITHIN_S = 900.0
+SETTLED_WITHIN_S = 600.0
 EXPIRES_IN_S = 7200
 """Longer than the campaign, so that no answer is refused for its age."""
 
@@ -197,7 +197,7 @@ def drop_and_kill(crowd: Crowd, dropper: Dropper, requests: int, kills: int) -> 
         if time.monotonic() > deadline:
             crowd.place.findings.append(f"after {killed} kills {left} files were not dropped within the deadline")
             break
-        if left and len(os.listdir(dropper.inbox)) < MAX_BACKLOG:
+        if left and len(dropped_files(crowd.place)) < MAX_BACKLOG:
             for _ in range(min(left, chance.randint(1, burst))):
                 dropper.drop()
         if killed < kills and (not left or chance.random() < burst * kills / requests):
@@ -207,10 +207,15 @@ def drop_and_kill(crowd: Crowd, dropper: Dropper, requests: int, kills: int) -> 
     return killed
 
 
+def dropped_files(place: ground.Workplace) -> list[str]:
+    """The files in the inbox that are somebody's request; others have a dot in front."""
+    return [name for name in os.listdir(place.layout.inbox) if not name.startswith(".")]
+
+
 def oldest_file_ns(place: ground.Workplace) -> int:
     """When the oldest file of the inbox was dropped, by the file system's clock; now, if there is none."""
     oldest = time.time_ns()
-    for name in os.listdir(place.layout.inbox):
+    for name in dropped_files(place):
         try:
             oldest = min(oldest, os.stat(f"{place.layout.inbox}/{name}").st_ctime_ns)
         except FileNotFoundError:
@@ -223,7 +228,7 @@ def settle(crowd: Crowd) -> None:
     layout, deadline = crowd.place.layout, time.monotonic() + SETTLED_WITHIN_S
     waiting: set[tuple[str, str]] = set()
     known: set[str] = set()
-    while os.listdir(layout.inbox) or not known or waiting:
+    while dropped_files(crowd.place) or not known or waiting:
         if time.monotonic() > deadline:
             return  # what is missing is found by who looks
         for request_id in set(reader.request_ids(layout)) - known:
@@ -247,7 +252,7 @@ def look(
     place.findings += miscounted(dropper.dropped, collections.Counter(str(r.source["name"]) for r in accepted))
     rejected = dumps.rejected(Path(layout.job_dir))
     place.findings += [f"{name} was rejected: {why['reason']}" for name, why in rejected.items()]
-    place.findings += [f"{name} is still in the inbox" for name in os.listdir(layout.inbox)]
+    place.findings += [f"{name} is still in the inbox" for name in dropped_files(place)]
     place.findings += ["a dump is only in the fallback directory"] * (place.path / "fallback").exists()
     place.findings += ground.damage(layout, ids)[1]
     outcomes = collections.Counter(end for request in accepted for end in ends(place, crowd, request))

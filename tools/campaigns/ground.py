@@ -12,6 +12,7 @@ import os
 import random
 import select
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -61,13 +62,18 @@ class Workplace:
 
 @contextmanager
 def workplace(name: str) -> Iterator[Workplace]:
-    """A directory for one run; it stays, and is named on stderr, if there are findings or an error."""
+    """A directory for one run; it stays, and is named on stderr, if there are findings or an error.
+
+    SIGTERM raises ``SystemExit`` meanwhile: a campaign that is ended early leaves no process either.
+    """
     place = Workplace(Path(tempfile.mkdtemp(prefix=f"oobdump-{name}-")))
+    before = signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(128 + signum))
     keep = True
     try:
         yield place
         keep = bool(place.findings)
     finally:
+        signal.signal(signal.SIGTERM, before)
         if keep:
             print(f"{name}: what was found is in {place.path}", file=sys.stderr)
         else:

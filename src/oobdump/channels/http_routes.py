@@ -9,6 +9,7 @@ here; what goes beyond them is asked for by what PyTorch's clients do not send.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ from oobdump.errors import OobdumpError, RequestError, UnknownHandler
 from oobdump.handlers.basic import listing
 from oobdump.registry import Handler, Registry
 from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS, MAX_TIMEOUT_S, HandlerCall, Request
-from oobdump.runner import run_call
+from oobdump.runner import format_stack, run_call
 from oobdump.slots import Slot, Slots
 from oobdump.store import atomic
 from oobdump.store.layout import MANIFEST
@@ -41,7 +42,11 @@ STORE_S = 20.0
 MAX_WAITING = 16
 """Requests that wait for one handler; a quarter of the connections, so that one stuck handler leaves room."""
 
+PATIENCE = 0.9
+"""Of its time a request waits for a handler that runs for another: it then hears so, and not that its own is late."""
+
 MAX_MANIFEST_BYTES = 2**24
+"""A manifest has a line for each part, and a request at most 64 of them."""
 
 _INDEX = b'<h1>torch.distributed.WorkerServer</h1>\n<a href="/handler/">Handler names</a>\n'
 _JSON = "application/json"
@@ -67,15 +72,23 @@ Submit = Callable[[Request], Ticket]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request asks for. ``run`` raises nothing that ``Routes`` knows of; ``timeout_s`` is its deadline."""
+    """What a request asks for: ``answer`` may take for ever, and after ``timeout_s`` ``late`` answers in its place."""
 
     run: Callable[[], Reply]
     timeout_s: float = HTTP_TIMEOUT_S
-    what: str = "the server"
+    what: str = "The server"
 
-    def late(self, stack: str) -> Reply:
-        """What is answered in its place at the deadline; ``stack`` is where it stands."""
+    def answer(self) -> Reply:
+        """The reply, whatever happens."""
+        try:
+            return self.run()
+        except BaseException as error:  # noqa: BLE001 - what no route expected is answered too, and ends no thread
+            return _text(500, f"{self.what} failed: {type(error).__name__}")
+
+    def late(self, thread: int) -> Reply:
+        """What is said at the deadline: where the thread stands that runs ``answer``."""
         text = f"{self.what} failed: it did not return within {self.timeout_s:g} s; this is where it stands"
+        stack = format_stack(sys._current_frames().get(thread))  # noqa: SLF001 - the only way to see another thread
         return _text(504, f"{text}\n{stack}\n")
 
 
@@ -108,7 +121,7 @@ class Routes:
         return _ready(Reply(200, _INDEX, "text/html"))
 
     def _names(self, _request: HttpRequest) -> Plan:
-        return Plan(lambda: _document(self.registry.names()), what="the registry")
+        return Plan(lambda: _document(self.registry.names()), what="The registry")
 
     def _no_name(self, _request: HttpRequest) -> Plan:
         return _ready(_not_found("", f"Failed to find handler {''}"))
@@ -121,7 +134,7 @@ class Routes:
             timeout_s = self._timeout(request.headers.get(TIMEOUT_HEADER.lower()))
             return Plan(partial(self._run, name, request, timeout_s), timeout_s, f"Handler {name}")
         if method == "GET" and _JSON in request.headers.get("accept", "").lower():
-            return Plan(partial(self._help, name), what="the registry")
+            return Plan(partial(self._help, name), what="The registry")
         return _ready(Reply(404))
 
     def _timeout(self, text: str | None) -> float:
@@ -161,7 +174,7 @@ class Routes:
             return f"{MAX_WAITING} requests wait for handler {name} already: ask again when they are answered"
         waiting[me] = None
         try:
-            return self.slots.take(name, (me,), timeout_s)
+            return self.slots.take(name, (me,), timeout_s * PATIENCE)
         finally:
             waiting.pop(me, None)
 
@@ -179,7 +192,7 @@ class Routes:
         asked = _dump_request(request)
         patience_s = asked.timeout_s * len(asked.calls) + STORE_S
         run = partial(_stored, self.submit, asked, patience_s)
-        return Plan(run, patience_s + STORE_S, "the dump")
+        return Plan(run, patience_s + STORE_S, "The dump")
 
     _TABLE = {  # noqa: RUF012 - a table of functions, read only
         ("GET", "/"): _index,
@@ -235,9 +248,9 @@ def _preferred(accept: str, codecs: Iterable[Codec]) -> Codec:
     if not accept or accept == "*/*":
         return first
     weights = dict(map(_weight, accept.lower().split(",")))
-    wanted = {codec: weights[codec.media_type] for codec in (first, *others) if codec.media_type in weights}
-    best = max(wanted, key=lambda codec: wanted[codec], default=first)
-    return best if wanted.get(best, 0.0) > weights.get("*/*", 0.0) or best is first else first
+    best = max((first, *others), key=lambda codec: weights.get(codec.media_type, 0.0))
+    weight = weights.get(best.media_type, 0.0)
+    return best if weight > 0 and weight >= weights.get("*/*", 0.0) else first
 
 
 def _weight(word: str) -> tuple[str, float]:

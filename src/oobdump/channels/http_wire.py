@@ -174,6 +174,7 @@ class RequestReader:
         self._data = bytearray()
         self._scanned = 0
         self._head: HttpRequest | None = None
+        self._last = (b"", HttpRequest("GET", "/"))  # who keeps a connection asks the same again and again
         self._body: _Length | _Chunks = _Length(0)
 
     @property
@@ -215,7 +216,9 @@ class RequestReader:
             raise _too_large(end)
         head, self._scanned = bytes(data[:end]), 0
         del data[: end + 4]
-        self._head = parse_head(head)
+        if head != self._last[0]:
+            self._last = (head, parse_head(head))
+        self._head = self._last[1]
         self._body = _framing(self._head)
         return True
 
@@ -279,6 +282,9 @@ class _Chunks:
                 raise HttpError(400, "a chunk is longer than it says")
             self._pieces.append(bytes(memoryview(self._data)[:size]))
             del self._data[: size + 2]
+        yield from self._trailers()
+
+    def _trailers(self) -> Iterator[None]:
         for _ in range(MAX_HEADERS):
             while (line := self._line()) is None:
                 yield
@@ -356,7 +362,7 @@ def _origin_form(target: str) -> str:
     if colon and scheme.lower() in ("http", "https"):
         cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
         return rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
-    raise HttpError(400, f"{ascii(target[:80])} is no path: it starts with /")
+    raise HttpError(400, f"{target[:80]!a} is no path: it starts with /")
 
 
 def _unquoted(text: str) -> str:

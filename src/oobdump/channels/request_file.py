@@ -165,7 +165,8 @@ class RequestFiles:
             return True
         if accepted is None:
             return False
-        named = self._worker in accepted.asked
+        dropped = accepted.source.get("channel") == "request_file"  # any other was handed in by whoever published it
+        named = dropped and self._worker in accepted.asked
         if named and not os.path.exists(f"{self._layout.dump(request_id, self._worker)}/{CLAIM}"):
             self._dispatcher.submit(accepted)
         return True

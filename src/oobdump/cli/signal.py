@@ -7,7 +7,6 @@ that does not expect the signal is refused, with the cause and what to do instea
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import time
@@ -127,21 +126,20 @@ def _unknown(place: Place, pid: int, name: str) -> str:
 
 def _send(entry: roster.Entry, name: str) -> str:
     """Sends the signal to that incarnation and no other; why not, or nothing."""
-    pid = entry.identity.pid
+    ended = f"worker {entry.worker} has just ended: `oobdump ps --all` shows it"
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(entry.identity.pid)
     except ProcessLookupError:
-        return refusal(entry, name)
+        return refusal(entry, name) or ended
     except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOSYS:
-            raise
-        return f"this system has no pidfd (Linux 5.3), which keeps a signal from another process: `kill -{name[3:]} {pid}`"
+        instead = f"use `oobdump request HANDLER --targets {entry.worker}`"
+        return f"its pid cannot be held while it is checked, which takes pidfd_open of Linux 5.3 ({error}): {instead}"
     try:
         why = refusal(entry, name)  # now that the descriptor holds the process, its pid cannot become another's
         if not why:
             signal.pidfd_send_signal(descriptor, signal_number(name))
     except ProcessLookupError:
-        return f"worker {entry.worker} has just ended: `oobdump ps --all` shows it"
+        return ended
     finally:
         os.close(descriptor)
     return why

@@ -16,18 +16,28 @@ __all__ = ["BUILT_INS", "QUICK", "load"]
 
 BUILT_INS: dict[str, str] = {
     "asyncio_tasks": "oobdump.handlers.asyncio_tasks:asyncio_tasks",
+    "cuda_memory": "oobdump.handlers.torch_state:cuda_memory",
+    "dump_nccl_trace_json": "oobdump.handlers.flight_recorder:dump_nccl_trace_json",
+    "dump_nccl_trace_pickle": "oobdump.handlers.flight_recorder:dump_nccl_trace_pickle",
     "dump_traceback": "oobdump.handlers.basic:dump_traceback",
     "environment": "oobdump.handlers.environment:environment",
+    "fr_trace_json": "oobdump.handlers.flight_recorder:fr_trace_json",
     "handlers": "oobdump.handlers.basic:listing",
     "memory": "oobdump.handlers.memory:memory",
     "ping": "oobdump.handlers.basic:ping",
     "process": "oobdump.handlers.process:process",
+    "pyspy_dump": "oobdump.handlers.pyspy:pyspy_dump",
     "stacks": "oobdump.handlers.stacks:stacks",
+    "torch_profile": "oobdump.handlers.torch_profile:torch_profile",
+    "wait_counter_values": "oobdump.handlers.torch_state:wait_counter_values",
 }
 """Handlers by name, as "module:attribute"."""
 
-QUICK = frozenset({"asyncio_tasks", "environment", "handlers", "ping", "process", "stacks"})
+QUICK = frozenset({"asyncio_tasks", "cuda_memory", "environment", "handlers", "ping", "process", "stacks"})
 """Free of side effects and done in milliseconds: may be run once more if the first try is caught in something."""
+
+SUFFIXES = {"dump_nccl_trace_pickle": "pkl"}
+"""Of the part's file, where the media type (here PyTorch's) does not tell."""
 
 BOUND = frozenset({"handlers"})
 """The attribute is given the registry and makes the handler."""
@@ -36,7 +46,7 @@ BOUND = frozenset({"handlers"})
 class _Registry(Protocol):
     """What is needed of a registry here."""
 
-    def register(self, name: str, fn: Callable[..., Any], *, quick: bool) -> None: ...
+    def register(self, name: str, fn: Callable[..., Any], *, quick: bool, suffix: str | None) -> None: ...
     def names(self) -> list[str]: ...
     def get(self, name: str) -> Any: ...
 
@@ -57,7 +67,8 @@ def _load(registry: _Registry, name: str, target: str) -> str:
     module, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-        registry.register(name, found(registry) if name in BOUND else found, quick=name in QUICK)
+        fn = found(registry) if name in BOUND else found
+        registry.register(name, fn, quick=name in QUICK, suffix=SUFFIXES.get(name))
     except Exception as error:  # noqa: BLE001 - a platform without one handler's needs keeps the others
         return f"handler {name} ({target}) is left out: {type(error).__name__}: {error}"
     return ""

@@ -17,6 +17,9 @@ from oobdump.store.layout import Layout, request_id
 
 __all__ = ["Version", "drop", "reject", "rejection", "take_away"]
 
+_MAX_NAME_BYTES = 170
+"""A name of 255 bytes can be dropped, but not with a reason's suffix and a temporary file's; beyond this it is cut."""
+
 Version = tuple[int, int, int]
 """Inode, modification time and change time in nanoseconds: another one is another file, or a changed one."""
 
@@ -30,14 +33,16 @@ def drop(layout: Layout, name: str, data: bytes) -> str:
     return request_id(name, found.st_ino, found.st_mtime_ns)
 
 
-def take_away(layout: Layout, name: str, inode: int) -> None:
+def take_away(layout: Layout, name: str, version: Version) -> None:
     """Unlinks the file that was accepted, but not another one that took its name meanwhile.
 
-    If the same file was touched again meanwhile, the answer that is still to come serves that too.
+    The inode alone does not tell: it is reused at once, and a file may be written again in place. A file
+    that was touched meanwhile stays and becomes another request: answered twice is better than never.
     """
     path = f"{layout.inbox}/{name}"
     try:
-        if os.lstat(path).st_ino == inode:
+        found = os.lstat(path)
+        if (found.st_ino, found.st_mtime_ns) == version[:2]:
             os.unlink(path)
     except FileNotFoundError:
         pass
@@ -48,11 +53,14 @@ def reject(layout: Layout, name: str, version: Version, reason: str, by: str) ->
     path = f"{layout.inbox}/{name}"
     if not _still(path, version):
         return False
-    taken = os.path.lexists(f"{layout.rejected}/{name}")
-    target = f"{layout.rejected}/{name}.{time.time_ns()}" if taken else f"{layout.rejected}/{name}"
+    target = f"{layout.rejected}/{os.fsdecode(os.fsencode(name)[:_MAX_NAME_BYTES])}"
+    if os.path.lexists(target):
+        target = f"{target}.{time.time_ns()}"
     document = {"schema_version": 1, "file": name, "reason": reason, "rejected_at": iso(time.time()), "by": by}
     atomic.private_dir(layout.rejected)
     atomic.replace(f"{target}.error.json", (json.dumps(document, indent=1).encode() + b"\n",))
+    if not _still(path, version):
+        return False
     try:
         os.rename(path, target)
     except FileNotFoundError:

@@ -107,7 +107,7 @@ def read_dump(layout: Layout, request_id: str, writer: str) -> Dump:
     except FileNotFoundError:
         why = "no manifest" if base.claimed_at is None else "claimed, not committed"
         return replace(base, found="partial", why=why)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return replace(base, why=f"its manifest cannot be read: {type(error).__name__}: {error}")
 
 
@@ -172,7 +172,7 @@ def _status(value: Any) -> Status:
 def _claimed_at(directory: str) -> float | None:
     try:
         return float(json.loads(atomic.read_bounded(f"{directory}/{CLAIM}", _MAX_MANIFEST_BYTES))["claimed_at_s"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

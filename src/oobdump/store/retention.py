@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def survey(layout: Layout, now: float) -> list[Kept]:
     """All requests of the job, with what a plan needs to know of them."""
     entries, _ = roster.read(layout)
     gone = {entry.worker for entry in entries if entry.alive() is False}
-    return [_kept(layout, request_id, gone, now) for request_id in reader.request_ids(layout)]
+    return [_kept(layout, name, gone, now) for name in reader.request_ids(layout) if _is_request(layout, name)]
 
 
 def apply(layout: Layout, doomed: Iterable[str]) -> list[str]:
@@ -83,6 +84,14 @@ def run(layout: Layout, bounds: Bounds) -> list[str]:
     removed = apply(layout, plan(survey(layout, now), bounds, now))
     _forget_workers(layout, now, bounds)
     return removed
+
+
+def _is_request(layout: Layout, name: str) -> bool:
+    """Whether it is a directory: a file or link beside the requests is somebody else's."""
+    try:
+        return stat.S_ISDIR(os.lstat(layout.request_dir(name)).st_mode)
+    except OSError:
+        return False
 
 
 def _kept(layout: Layout, request_id: str, gone: set[str], now: float) -> Kept:

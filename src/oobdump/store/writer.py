@@ -6,7 +6,7 @@ commit. The invariants, which `tests/faults` breaks call by call:
 1. The claim is on disk before a handler runs.
 2. A file has its final name only once it is whole.
 3. The manifest is written after every part that it lists; it lists nothing else.
-4. A committed manifest is never replaced: the first commit wins.
+4. A committed dump is not changed: the first commit wins, and who comes late writes no part.
 5. Nothing outside ``dumps/<request>/<writer>/`` is touched.
 """
 
@@ -98,7 +98,8 @@ class DumpWriter:
             return record
         name = part_name(part.handler, part.suffix, nth)
         self._make_directories()
-        atomic.replace(f"{self.directory}/{name}", (part.body,), durable=self.durable)
+        if not os.path.exists(self._manifest):
+            atomic.replace(f"{self.directory}/{name}", (part.body,), durable=self.durable)
         return replace(record, path=name, size=size, checksum=checksum(part.body))
 
     def commit(self, records: tuple[PartRecord, ...], state: str, evidence: Mapping[str, Any], now: float) -> bool:
@@ -117,8 +118,11 @@ class DumpWriter:
             "parts": [asdict(record) for record in records],
         }
         self._make_directories()
-        manifest = self.layout.manifest(self.request_id, self.identity.worker)
-        return atomic.publish(manifest, _json(document), durable=self.durable)
+        return atomic.publish(self._manifest, _json(document), durable=self.durable)
+
+    @property
+    def _manifest(self) -> str:
+        return self.layout.manifest(self.request_id, self.identity.worker)
 
     def _make_directories(self) -> None:
         layout, request_dir = self.layout, self.layout.request_dir(self.request_id)
