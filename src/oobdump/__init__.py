@@ -1,14 +1,22 @@
 """Ask a worker what it is doing, whatever it is doing.
 
 ``oobdump.start()`` arms this process: dropped request files and the request signal are then
-answered by the handlers of one registry, into a dump directory. Importing starts nothing.
+answered by the handlers of one registry, into a dump directory. Importing starts nothing, and
+loads nothing before a name is used.
 """
 
+from __future__ import annotations
+
+import importlib as _importlib
+import typing as _typing
+
 from oobdump._version import __version__
-from oobdump.registry import get_handler, get_handler_names, handler, register_handler
-from oobdump.request import HandlerRequest, Request
-from oobdump.response import HandlerResponse, Response
-from oobdump.worker import Worker, dump, start, stop
+
+if _typing.TYPE_CHECKING:
+    from oobdump.registry import get_handler, get_handler_names, handler, register_handler
+    from oobdump.request import HandlerRequest, Request
+    from oobdump.response import HandlerResponse, Response
+    from oobdump.worker import Worker, dump, start, stop
 
 __all__ = [
     "HandlerRequest",
@@ -25,3 +33,31 @@ __all__ = [
     "start",
     "stop",
 ]
+
+_HOMES = {
+    "HandlerRequest": "oobdump.request",
+    "HandlerResponse": "oobdump.response",
+    "Request": "oobdump.request",
+    "Response": "oobdump.response",
+    "Worker": "oobdump.worker",
+    "dump": "oobdump.worker",
+    "get_handler": "oobdump.registry",
+    "get_handler_names": "oobdump.registry",
+    "handler": "oobdump.registry",
+    "register_handler": "oobdump.registry",
+    "start": "oobdump.worker",
+    "stop": "oobdump.worker",
+}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """A public name, from the module that has it; found here from then on."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'oobdump' has no attribute {name!r}")
+    value = getattr(_importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

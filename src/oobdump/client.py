@@ -114,13 +114,6 @@ class Client:
         """What is known now of every asked worker, without waiting."""
         return [self._outcome(accepted, worker) for worker in accepted.asked]
 
-    def newest(self) -> AcceptedRequest | None:
-        """The request that was accepted last, None if there is none."""
-        for name in reversed(reader.request_ids(self.layout)):
-            if (found := reader.open_request(self.layout, name)) is not None:
-                return found
-        return None
-
     def _accepted_elsewhere(self, name: str, wanted: str) -> AcceptedRequest:
         """Somebody else was faster: the answer is on disk, one way or the other."""
         for _ in range(200):

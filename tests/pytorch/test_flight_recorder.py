@@ -197,6 +197,45 @@ def test_parameters_reach_the_recorder(tmp_path: Path) -> None:
     assert "without CUDA" in json.loads(parts[6][1])["note"]
 
 
+SHIELDED = """
+import sys, threading, time
+from oobdump import codecs, handlers
+from oobdump.handlers.torch_lazy import shielded
+from oobdump.registry import Registry
+from oobdump.request import HandlerCall
+from oobdump.runner import run_call
+codecs.load_all()
+registry = Registry()
+handlers.load(registry)
+import torch, torch.distributed as dist
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+dist.all_reduce(torch.ones(2))
+names, modules = dict(vars(torch)), set(sys.modules)
+part = run_call(registry.get("dump_nccl_trace_pickle"), HandlerCall("x"), b"", codecs.get("json"))
+assert part.status == "ok" and b"frames" in bytes(part.body) and b"<string>" in bytes(part.body)
+assert set(sys.modules) == modules, set(sys.modules) - modules
+assert dict(vars(torch)) == names
+inside = []
+with shielded():
+    assert not hasattr(torch._inductor, "config"), "this thread is shielded"
+    thread = threading.Thread(target=lambda: inside.append(torch._inductor.config))
+    thread.start()
+    thread.join()
+assert inside == [sys.modules["torch._inductor.config"]], "another thread is not"
+assert torch._inductor is sys.modules["torch._inductor"]
+with shielded():
+    assert torch._inductor is sys.modules["torch._inductor"]
+"""
+
+
+@pytest.mark.torch
+def test_nothing_is_imported_for_stack_traces() -> None:
+    """PyTorch's symboliser would import torch._inductor: it does not here; another thread that wants it gets it."""
+    command = [sys.executable, "-c", SHIELDED]
+    done = subprocess.run(command, env=programs.client_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # -- PyTorch's profiler ------------------------------------------------------------------------------------------------
 
 PROFILE = """
@@ -207,6 +246,7 @@ from oobdump.request import HandlerCall
 from oobdump.runner import run_call
 registry = Registry()
 handlers.load(registry)
+codecs.load_all()
 import torch
 def ask(**params):
     return run_call(registry.get("torch_profile"), HandlerCall("torch_profile", params), b"", codecs.get("json"))
@@ -232,7 +272,7 @@ def work():
     numbers = torch.ones(64, 64)
     while not stop.wait(0.001):
         numbers @ numbers
-thread = threading.Thread(target=work)
+thread = threading.Thread(target=work, daemon=True)
 thread.start()
 sys.meta_path.insert(0, NoImports())
 part = ask(duration="0.3")

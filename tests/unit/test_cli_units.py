@@ -944,7 +944,7 @@ def test_stacks_say_who_is_missing(job):
     done = job.run("stacks")
     assert done.exit_code == 75
     assert "2 of 3 ranks answered; no answer: [2]" in done.stdout
-    assert "rank 2: no stacks: cannot be looked at" in done.stdout
+    assert "rank 2: no stacks: no dump was begun" in done.stdout
     problems = json.loads(job.run("stacks", "--json").stdout)["problems"]
     assert [each["rank"] for each in problems] == [2]
 

@@ -32,6 +32,9 @@ EXAMPLES = {
     "keep": ("7", 7),
     "keep_s": ("60", 60.0),
     "keep_bytes": ("0", 0),
+    "http": ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0"),
+    "http_token": ("secret", "secret"),
+    "torch_server": ("off", "off"),
     "follow_fork": ("no", False),
     "durable": ("1", True),
 }
@@ -75,6 +78,15 @@ def test_settings_are_frozen():
     """Nobody changes them under a running worker."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().keep = 1
+
+
+@pytest.mark.parametrize(
+    ("given_http", "expected"),
+    [("1", "on"), ("True", "on"), (True, "on"), ("off", "off"), ("", "off"), (False, "off"), ("unix:/a", "unix:/a")],
+)
+def test_http_is_a_switch_or_an_address(given_http, expected):
+    """Any spelling of on and off, as a text or as a boolean; an address stays as it is."""
+    assert settings({}, http=given_http).http == expected
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
@@ -226,7 +238,7 @@ def test_directories_are_absolute(name, tmp_path, monkeypatch):
     assert getattr(settings({}, **{name: Path("x")}), name) == f"{tmp_path}/x"
 
 
-@pytest.mark.parametrize("name", ["dir", "job", "runtime_dir", "fallback_dir"])
+@pytest.mark.parametrize("name", ["dir", "job", "runtime_dir", "fallback_dir", "http_token"])
 def test_an_empty_variable_is_unset(name):
     """``OOBDUMP_JOB= python train.py`` names no job, and does not put all such jobs into one."""
     assert getattr(settings({VARIABLES[name]: ""}), name) is None

@@ -22,13 +22,16 @@ from hypothesis import strategies as st
 
 import strategies
 from oobdump import codecs, dispatcher
+from oobdump.channels.bell import Bell
+from oobdump.channels.request_file import RequestFiles
 from oobdump.crew import MAX_THREADS, Crew
 from oobdump.dispatcher import MAX_QUEUED, Dispatcher
 from oobdump.errors import Refused
 from oobdump.registry import Registry
 from oobdump.request import FORMATS, AcceptedRequest, HandlerCall, Request
-from oobdump.store import reader
+from oobdump.store import reader, roster
 from oobdump.store.layout import CLAIM, Layout
+from oobdump.watch import Watch
 
 ME = strategies.identity_of(os.getpid(), 0)
 
@@ -97,36 +100,40 @@ class Bench:
         self.ran = []
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick)
-        self._register()
-
-    def _register(self):
-        def ping():
-            self.ran.append("ping")
-            return "pong"
-
-        def hang(*, how=""):
-            self.ran.append("hang" + how)
-            self.gate()
-            return "late"
-
-        def where_it_hangs():
-            self.gate()
-
-        def fail():
-            raise ValueError("no luck")
-
-        def leave():
-            raise SystemExit(3)
-
-        def rubbish(_request, response):
-            response.content = "no bytes"
-
-        def other(*, number=0):
-            self.ran.append(f"other{number}")
-            return number
-
-        for fn in (ping, hang, where_it_hangs, fail, leave, rubbish, other):
+        for fn in (self.ping, self.other, self.hang, self.where_it_hangs, self.fail, self.leave, self.rubbish):
             self.registry.register(fn.__name__, fn)
+
+    def ping(self):
+        """A handler that answers."""
+        self.ran.append("ping")
+        return "pong"
+
+    def other(self, *, number=0):
+        """Another one, with a parameter that makes questions differ."""
+        self.ran.append(f"other{number}")
+        return number
+
+    def hang(self, *, how=""):
+        """Comes back when the gate opens."""
+        self.ran.append(f"hang{how}")
+        self.gate()
+        return "late"
+
+    def where_it_hangs(self):
+        """The same, with a name to look for in a stack."""
+        self.gate()
+
+    def fail(self):
+        """Raises."""
+        raise ValueError("no luck")
+
+    def leave(self):
+        """Exits."""
+        raise SystemExit(3)
+
+    def rubbish(self, _request, response):
+        """Fills the response with what it cannot carry."""
+        response.content = "no bytes"
 
     def start(self):
         """The crew and the ticker."""
@@ -640,7 +647,7 @@ def test_every_ticket_ends_with_a_whole_dump(shared, asks):
 # -- limits ----------------------------------------------------------------------------------------------------------
 
 
-LONG_ENOUGH_S = 2.0
+LONG_ENOUGH_S = 1.0
 """For what should take milliseconds, and does not happen while the test below is expected to fail."""
 
 
@@ -694,6 +701,35 @@ def test_a_hook_that_fails_ends_no_other_ticket(benches, root):
     tickets = [bench.submit("ping") for _ in range(2)]
     bench.start()
     assert [ticket.wait(LONG_ENOUGH_S) for ticket in tickets] == [True, True]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="channels.request_file: _look expects OSError and DamagedDump, but _open_directories raises ForeignDirectory "
+    "for a directory that somebody replaced; no next look is planned where events are heard",
+)
+def test_a_squatted_inbox_is_looked_at_again(benches, root):
+    """Nobody rings when a directory is ours again: the channel tries by itself, and finds what was dropped meanwhile."""
+    bench = benches(root)
+    bench.start()
+    roster.write(root, roster.Entry(ME, 0))
+    bell = Bell(None, lambda _byte: None)
+    bell.start(lambda: False, lambda _now: None)
+    files = RequestFiles(root, bench.dispatcher, bench.crew, bell, Watch("off", TICK_S))
+    os.rename(root.inbox, f"{root.root}/away")
+    os.symlink(f"{root.root}/away", root.inbox)
+    try:
+        files.look_soon()
+        wait_for(lambda: not files._again and files._lease is None)
+        os.unlink(root.inbox)
+        os.rename(f"{root.root}/away", root.inbox)
+        Path(root.inbox, "ping").touch()
+        deadline = time.monotonic() + LONG_ENOUGH_S
+        while "ping" not in bench.ran and time.monotonic() < deadline:
+            time.sleep(TICK_S)
+    finally:
+        bell.stop()
+    assert bench.ran == ["ping"]
 
 
 def test_a_request_that_is_handed_in_twice_has_one_dump(bench, root):

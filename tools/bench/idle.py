@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=WATCHED_S, help="how long to watch")
     parser.add_argument("--settle", type=float, default=SETTLE_S, help="how long to wait before that")
     options = parser.parse_args(argv)
-    with gauge.workplace("idle") as place:
-        with programs.running("idle", place.path / "idle", env=place.environment) as running:
-            rows = [watch(place, running.pid, "never asked", options.seconds, options.settle)]
-            ask(Path(place.layout.job_dir), running.pid)
-            rows.append(watch(place, running.pid, "after two answers", options.seconds, options.settle))
+    with gauge.workplace("idle") as place, armed(place) as running:
+        rows = [watch(place, running.pid, "never asked", options.seconds, options.settle)]
+        ask(Path(place.layout.job_dir), running.pid)
+        rows.append(watch(place, running.pid, "after two answers", options.seconds, options.settle))
     return gauge.show("idle", rows, place.findings, as_json=options.json)
+
+
+def armed(place: gauge.Workplace) -> AbstractContextManager[programs.Running]:
+    """A process that waits for nothing, armed."""
+    return programs.running("idle", place.path / "idle", env=place.environment)
 
 
 def ask(job_dir: Path, pid: int) -> None:
@@ -86,11 +91,8 @@ def use(pid: int) -> Use:
 
 def counted(kind: str, statuses: Sequence[str]) -> int:
     """Context switches of one kind, over all threads."""
-    return sum(
-        int(number)
-        for text in statuses
-        for number in re.findall(rf"^{kind}_ctxt_switches:\s*(\d+)", text, re.MULTILINE)
-    )
+    line = re.compile(rf"^{kind}_ctxt_switches:\s*(\d+)", re.MULTILINE)
+    return sum(int(number) for text in statuses for number in line.findall(text))
 
 
 if __name__ == "__main__":

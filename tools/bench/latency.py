@@ -14,29 +14,34 @@ import itertools
 import json
 import os
 import random
-import select
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeVar
 
 import gauge
+
 from oobdump.client import Client
+from oobdump.identity import Machine, name_of
 from oobdump.inbox import SETTLED_S
 from oobdump.request import HandlerCall, Request
 from oobdump.store import reader
-from support import programs
+from support import dumps, programs
 
 SAMPLES = 200
 ANSWERS = 30
 STARTS = 10
 
 WITHIN_S = 60.0
+SCATTER_S = 0.006
+"""A little more than the interpreter's switch interval."""
+
+SCATTER = random.Random(0)  # noqa: S311 - chance, not secrecy
 LOOK_EVERY_S = 0.0001
 QUIET_TIMES = 25
 """A signal's dump is followed by a pause of 20 times as long as it took: the next sample comes after it."""
@@ -74,6 +79,7 @@ oobdump.stop()
 print(imported - began, started - imported, time.perf_counter() - started)
 """
 
+T = TypeVar("T")
 Figures = dict[tuple[str, str], float]
 """Median µs by what was measured and what the main thread did."""
 
@@ -118,24 +124,115 @@ def limit(place: gauge.Workplace, name: str, way: str, samples: int) -> float:
     """The median of one bare limit."""
     with gauge.launched(place, "latency_subject", name, way, str(samples)) as running:
         if name in FILES:
-            ended = running.wait_for_exit()
-            assert ended == 0, running.stderr  # noqa: S101 - nothing to measure
+            running.wait_for_exit(WITHIN_S)
             return statistics.median(map(int, running.stdout.split())) / 1000
-        wake = waker(place, name, running)
-        return statistics.median(heard(running, wake) for _ in range(samples)) / 1000
+        wake = waker(name, running)
+        with (running.directory / "stdout").open() as heard_at:
+            return statistics.median(heard(wake, heard_at) for _ in range(samples)) / 1000
 
 
-def waker(place: gauge.Workplace, name: str, running: programs.Running) -> Callable[[], None]:
-    """What wakes the subject."""
+def waker(name: str, running: programs.Running) -> Callable[[], None]:
+    """What wakes the subject: one system call."""
     if name != "inotify":
         return lambda: os.kill(running.pid, signal.SIGUSR1)
-    directory = Path(running.directory)
-    numbers = itertools.count()
+    source, watched, numbers = running.directory / "stderr", running.directory / "watched", itertools.count()
+    return lambda: os.link(source, watched / str(next(numbers)))
 
-    def drop() -> None:
-        os.rename(directory / "stdin", directory / "watched" / str(next(numbers)))
 
-    return lambda: drop() if (directory / "stdin").exists() else None
+def heard(wake: Callable[[], None], heard_at: TextIO) -> int:
+    """Nanoseconds until the subject heard; it says when that was, so it does not matter when we read it."""
+    began = time.monotonic_ns()
+    wake()
+    line = wait(heard_at.readline, "the subject's time")
+    pause(SCATTER_S)
+    return int(line) - began
+
+
+def pause(longest_s: float) -> None:
+    """Part from the rhythm of the interpreter's switch interval, or every sample would meet the same moment of it."""
+    time.sleep(SCATTER.uniform(longest_s / 5, longest_s))
+
+
+def answers(place: gauge.Workplace, way: str, samples: int) -> Figures:
+    """The medians of all ways of asking."""
+    found: dict[str, list[float]] = {}
+    with gauge.launched(place, "latency_subject", "oobdump", way, "0") as running:
+        dumps.wait_for_roster(Path(place.layout.job_dir), [running.pid])
+        for kind, ask in ASKS.items():
+            for number in range(samples):
+                for step, microseconds in asked(
+                    place, running, partial(ask, place, running, f"{way}-{number}")
+                ).items():
+                    found.setdefault(f"{kind} to {step}", []).append(microseconds)
+    return {(name, way): statistics.median(samples) for name, samples in found.items()}
+
+
+def ask_by_signal(_place: gauge.Workplace, running: programs.Running, _name: str) -> None:
+    """As a person does who has nothing else."""
+    os.kill(running.pid, signal.SIGUSR1)
+
+
+def ask_by_file(place: gauge.Workplace, _running: programs.Running, name: str) -> None:
+    """By one rename; writing the file belongs to the asker, and to the figure."""
+    dumps.drop_json(Path(place.layout.job_dir), name, handlers=["stamp"])
+
+
+def ask_by_client(place: gauge.Workplace, _running: programs.Running, _name: str) -> None:
+    """As the command line does: the client accepts the file itself, and rings."""
+    Client(place.layout).ask(Request((HandlerCall("stamp"),)))
+
+
+ASKS: Mapping[str, Callable[[gauge.Workplace, programs.Running, str], None]] = {
+    "signal": ask_by_signal,
+    "file": ask_by_file,
+    "client": ask_by_client,
+}
+
+
+def asked(place: gauge.Workplace, running: programs.Running, ask: Callable[[], None]) -> dict[str, float]:
+    """Microseconds from asking to handler, claim and dump."""
+    known = set(reader.request_ids(place.layout))
+    wall, began = time.time(), time.monotonic_ns()
+    ask()
+    dump = wait(lambda: committed(place, running, known), "a committed dump")
+    ended = time.monotonic_ns()
+    handled_at = json.loads(reader.part_bytes(dump, dump.parts[0]))["at"]
+    time.sleep((ended - began) / 1e9 * QUIET_TIMES + SCATTER_S)
+    pause(SCATTER_S)
+    return {
+        "handler": (handled_at - began) / 1000,
+        "claim": ((dump.claimed_at or wall) - wall) * 1e6,
+        "dump": (ended - began) / 1000,
+    }
+
+
+def committed(place: gauge.Workplace, running: programs.Running, known: set[str]) -> reader.Dump | None:
+    """The committed dump of a request that was not known."""
+    for request_id in set(os.listdir(place.layout.dumps)) - known:
+        worker = name_of(None, Machine.here().host, running.pid)
+        if reader.has_manifest(place.layout, request_id, worker):
+            return reader.read_dump(place.layout, request_id, worker)
+    return None
+
+
+def costs(place: gauge.Workplace, starts: int) -> Figures:
+    """Import, start and stop, each in a fresh process."""
+    environment = programs.environment(place.path, "", bare=False, extra=place.environment)
+    command = [sys.executable, "-c", COSTS]
+    runs = [subprocess.run(command, env=environment, check=True, capture_output=True) for _ in range(starts)]
+    columns = zip(*(map(float, run.stdout.split()) for run in runs), strict=True)
+    names = ("import oobdump", "oobdump.start()", "oobdump.stop()")
+    return {(name, "waits"): statistics.median(times) * 1e6 for name, times in zip(names, columns, strict=True)}
+
+
+def wait(look: Callable[[], T | None], what: str) -> T:
+    """The first true value, looked for again and again."""
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come within {WITHIN_S:g} s")
+        time.sleep(LOOK_EVERY_S)
+    return found
 
 
 if __name__ == "__main__":

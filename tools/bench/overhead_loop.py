@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import oobdump
 
-STEPS = 40
+STEPS = 120
 """A block of a tenth of a second: twenty switch intervals of the interpreter."""
 
 FEATURES = 64

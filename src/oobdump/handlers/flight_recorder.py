@@ -3,13 +3,14 @@
 In: a request with PyTorch's parameters. Out: the bytes that PyTorch's recorder gives, unchanged, with
 PyTorch's media types, and PyTorch's texts for parameters that are wrong. The rule only this module
 keeps: NCCL's recorder is asked where the build has one, else the generic one, so that the same
-request works on CPU builds and on Gloo. The recorder symbolises stacks itself; nothing is imported.
+request works on CPU builds and on Gloo. The recorder symbolises stacks itself, shielded from imports.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from oobdump.handlers.torch_lazy import shielded
 from oobdump.handlers.torch_objects import function
 from oobdump.request import HandlerRequest
 from oobdump.response import HandlerResponse
@@ -40,11 +41,12 @@ def dump_nccl_trace_pickle(request: HandlerRequest, response: HandlerResponse) -
     if chosen is None:
         return
     dump = function("flight recorder", *_PICKLES)
-    content = dump(
-        includeCollectives=chosen["includecollectives"],
-        includeStackTraces=chosen["includestacktraces"],
-        onlyActive=chosen["onlyactive"],
-    )
+    with shielded():
+        content = dump(
+            includeCollectives=chosen["includecollectives"],
+            includeStackTraces=chosen["includestacktraces"],
+            onlyActive=chosen["onlyactive"],
+        )
     response.set_content(content, "application/octet-stream")
 
 

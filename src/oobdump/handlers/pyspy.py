@@ -83,7 +83,8 @@ def _chosen(request: HandlerRequest) -> tuple[dict[str, bool], str]:
 
 def _found() -> str:
     """The program: beside this Python, else on PATH."""
-    places = [os.path.dirname(sys.executable), *os.get_exec_path()]
+    on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)  # os.get_exec_path() imports
+    places = [os.path.dirname(sys.executable), *on_path]
     for place in filter(None, places):
         path = os.path.join(place, "py-spy")
         if os.access(path, os.X_OK):

@@ -97,6 +97,8 @@ def read_dump(layout: Layout, request_id: str, writer: str) -> Dump:
     if named is None:
         why = "its name is no worker's: oobdump did not make it"
         return Dump(request_id, writer, directory, outside=False, found="foreign", why=why)
+    if not os.path.lexists(directory):
+        return Dump(request_id, named[0], directory, named[1], "partial", why="no dump was begun")
     base = Dump(request_id, named[0], directory, named[1], "foreign", why=_not_ours(directory))
     if base.why:
         return base
