@@ -75,6 +75,7 @@ class Answer:
         self.waiting: deque[Ticket] = deque([first])
         self.tickets: list[Ticket] = []
         self.outcomes: dict[StepKey, Outcome] = {}
+        self.waits: dict[StepKey, float] = {}
         self.turn = Turn(("start",), float("inf"))
         self.rescued = Latch()
         self.began = time.monotonic()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from oobdump.answer import Answer, Outcome, StepKey, Ticket, Turn
-from oobdump.crew import Crew
+from oobdump.crew import MAX_THREADS, Crew
 from oobdump.errors import Refused, UnknownHandler
 from oobdump.identity import Identity
 from oobdump.registry import Registry
@@ -34,6 +34,9 @@ MAX_QUEUED = 64
 QUICK_RETRY_S = 1.0
 """A side-effect-free handler that should take milliseconds and has not returned by then was caught in
 something that is not its own (a garbage collection that runs a user's ``__del__``): run it once more."""
+
+MAX_IN_STORE = MAX_THREADS // 2
+"""Threads in one store at a time: if all of them are lost in it, as many are left to go on elsewhere."""
 
 START_S = 2.0
 """A thread that took a request and has not begun by then is lost."""
@@ -73,6 +76,8 @@ class Dispatcher:
         self._active: dict[int, Answer] = {}
         self.slots = Slots()
         self._stuck: list[dict[Turn, bool]] = [{} for _ in stores]
+        self._inside: list[dict[Turn, bool]] = [{} for _ in stores]
+        self._parked: dict[int, Answer] = {}
         self.identity = identity
         self.on_finish: Callable[[Ticket, int | None], None] = lambda _ticket, _store: None
 
@@ -107,6 +112,7 @@ class Dispatcher:
         for answer in list(self._pending.values()):
             if not self._crew.queued and now - answer.began > START_S and answer.rescued.trip():
                 self._crew.give(partial(self._start, answer))
+        self._unpark()
         self._crew.tick()
 
     def _join(self, ticket: Ticket) -> bool:
@@ -128,8 +134,12 @@ class Dispatcher:
     def _work(self, answer: Answer) -> None:
         """Takes step after step, until the answer is complete or another thread took over."""
         while (step := self._next(answer)) is not None:
+            if not self._may_begin(answer, step):
+                self._park(answer)
+                return
             if not self._turn(answer, step, tries=0):
                 return
+            self._unpark()
         if answer.finished.trip():
             self._finish(answer)
 
@@ -137,10 +147,12 @@ class Dispatcher:
         """One go at one step; False if another thread settled it first."""
         last = tries + 1 >= len(step.limits_s)
         answer.turn = turn = Turn(step.key, time.monotonic() + step.limits_s[tries], last)
+        if step.key[0] != "run":
+            self._inside[step.key[2]][turn] = True
         outcome = step.run()
         turn.returned = True
-        for stuck in self._stuck:
-            stuck.pop(turn, None)  # a store that was given up has answered after all
+        for turns in (*self._stuck, *self._inside):
+            turns.pop(turn, None)  # a store that was given up has answered after all
         return answer.settle(step.key, outcome)
 
     def _overrun(self, answer: Answer, turn: Turn) -> None:
@@ -154,7 +166,27 @@ class Dispatcher:
             if self._turn(answer, step, tries=1):
                 self._work(answer)
         elif answer.settle(turn.key, self._lost(answer, turn)):
+            self._unpark()
             self._work(answer)
+
+    def _may_begin(self, answer: Answer, step: _Step) -> bool:
+        """Whether a step would run at once. One that had to wait would hold a thread meanwhile, and there are few."""
+        if step.key[0] != "run":
+            return len(self._inside[step.key[2]]) < MAX_IN_STORE
+        waited_s = time.monotonic() - answer.waits.setdefault(step.key, time.monotonic())
+        name = answer.request.calls[step.key[1]].name
+        return waited_s > answer.request.timeout_s or self.slots.at_once(name, (answer, step.key[1]))
+
+    def _park(self, answer: Answer) -> None:
+        """Sets an answer aside, with no thread; whatever ends elsewhere, and every ``tick``, lets it try again."""
+        answer.turn = Turn(("parked",), float("inf"))
+        self._parked[id(answer)] = answer
+
+    def _unpark(self) -> None:
+        for key in list(self._parked):
+            answer = self._parked.pop(key, None)
+            if answer is not None:
+                self._crew.give(partial(self._work, answer))
 
     def _lost(self, answer: Answer, turn: Turn) -> Outcome:
         if turn.key[0] == "run":
@@ -274,7 +306,8 @@ class Dispatcher:
             handler = self._registry.get(asked.name)
         except UnknownHandler as error:
             return failed(asked.name, "error", 404, f"Handler {asked.name} not found: {error}")
-        slot = self.slots.take(asked.name, (answer, call), request.timeout_s)
+        waited_s = time.monotonic() - answer.waits.get(("run", call), time.monotonic())
+        slot = self.slots.take(asked.name, (answer, call), max(0.0, request.timeout_s - waited_s))
         if isinstance(slot, str):
             return failed(asked.name, "refused", 503, slot)
         try:
@@ -294,8 +327,11 @@ class Dispatcher:
     def _finish(self, answer: Answer) -> None:
         self._active.pop(id(answer), None)
         parts = tuple(answer.part(call) for call in range(len(answer.request.calls)))
-        for nth, ticket in enumerate(answer.tickets):
-            store = self._store(answer, nth)
+        stores = [self._store(answer, nth) for nth in range(len(answer.tickets))]
+        for nth, (ticket, store) in enumerate(zip(answer.tickets, stores, strict=True)):
             directory = None if store is None else self._writer(answer, nth, store).directory
             ticket.finish(Response(ticket.accepted.id, self.identity.worker, parts), directory)
-            self.on_finish(ticket, store)
+        for ticket, store in zip(answer.tickets, stores, strict=True):
+            self._crew.give(
+                partial(self.on_finish, ticket, store)
+            )  # of its own: what it raises or waits for is its own

@@ -63,13 +63,19 @@ class Doors:
         except (OSError, OobdumpError) as error:
             self._why_no_http = str(error)
             self.problems.append(f"no HTTP: {error}")
-        self._torch.on_change = on_change
+
+        def changed() -> None:
+            self._note_torch()
+            on_change()
+
+        self._torch.on_change = changed
         self._torch.attach(registry, self._path("torch."))
-        self.problems += self._torch.problems
+        self._note_torch()
 
     def close(self) -> None:
         """Closes them, and removes what they made."""
         self._torch.detach()
+        self._note_torch()
         if self._http is not None:
             self._http.stop()
 
@@ -89,6 +95,10 @@ class Doors:
         """What the roster says of them."""
         http = {"off": self._why_no_http} if self._http is None else self._http.describe()
         return {"http": http, "torch": self._torch.describe()}
+
+    def _note_torch(self) -> None:
+        """What went wrong there so far: torch may come, or not be let go of, later."""
+        self.problems += [problem for problem in self._torch.problems if problem not in self.problems]
 
     def _open_http(self, routes: Routes, alarms: Alarms) -> None:
         wanted, path = self._settings.http, self._path("")

@@ -33,6 +33,11 @@ class Slots:
     def __init__(self) -> None:
         self._held: dict[str, Slot] = {}
 
+    def at_once(self, name: str, owner: tuple[object, ...]) -> bool:
+        """Whether ``take`` would not wait: the slot is free, shared, or held by a run that is overdue."""
+        holder = self._held.get(name)
+        return holder is None or holder.owner == owner or time.monotonic() > holder.ends_at
+
     def take(self, name: str, owner: tuple[object, ...], timeout_s: float) -> Slot | str:
         """Waits for the slot as long as its holder may still be in time; a text if it is not to be had.
 

@@ -173,8 +173,8 @@ class Worker:
         if self._doors is not None:
             ask = partial(self.ask, channel="http")
             change = partial(self._crew.give, self._write_entry)
+            self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
-            self.problems += self._doors.problems
 
     def _asks(self) -> dict[int, Callable[[], None]]:
         """What each request signal does when it is heard."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +66,9 @@ def test_forks(run: Run, *, campaign: bool) -> None:
 
 
 @pytest.mark.slow
-def test_storm_tells_a_wrong_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storm_tells_a_wrong_result(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A program that computes nonsense is a finding: "correct" in the table means something."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where there are findings, the directory stays
     monkeypatch.setenv("SPOIL", "1")
     code, printed = run("storm", "--signals", "20", "--python", sys.executable)
     assert code == 1

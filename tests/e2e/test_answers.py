@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support import dumps, programs
 from support.programs import SOURCES, Running
 

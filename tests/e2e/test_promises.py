@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import dumps, programs
 from support.programs import SOURCES
 
@@ -49,7 +50,9 @@ def run(code: str, tmp_path: Path, **env: str) -> subprocess.CompletedProcess[st
     """A short program of its own, with its dumps under ``tmp_path``."""
     ours = {"PYTHONPATH": str(SOURCES), "OOBDUMP_DIR": str(tmp_path / "root"), "OOBDUMP_JOB": "job"}
     environ = {**os.environ, **ours, "OOBDUMP_RUNTIME_DIR": str(tmp_path / "run"), **env}
-    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 RESTORED = """
@@ -60,6 +63,10 @@ from oobdump import linux
 def files(top):
     return sorted(os.path.join(at, name) for at, _, names in os.walk(top) for name in names)
 
+def link(number):
+    path = f"/proc/self/fd/{number}"
+    return os.readlink(path) if os.path.exists(path) else ""
+
 def state():
     fd = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(fd)
@@ -69,7 +76,7 @@ def state():
         "mask": signal.pthread_sigmask(signal.SIG_BLOCK, []),
         "wake-up descriptor": fd,
         "threads": len(os.listdir("/proc/self/task")),
-        "descriptors": sorted((n, os.readlink(f"/proc/self/fd/{n}")) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")),
+        "descriptors": sorted((n, link(n)) for n in os.listdir("/proc/self/fd") if link(n)),
         "runtime files": files(os.environ["OOBDUMP_RUNTIME_DIR"]),
         "python threads": threading.active_count(),
     }
@@ -213,7 +220,8 @@ import os, signal, sys
 before = (len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), signal.getsignal(signal.SIGUSR1))
 import oobdump
 after = (len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), signal.getsignal(signal.SIGUSR1))
-print(before == after, sorted({"torch", "click", "rich", "jinja2", "logging", "asyncio"} & set(sys.modules)), os.path.exists(os.environ["OOBDUMP_DIR"]))
+heavy = {"torch", "click", "rich", "jinja2", "logging", "asyncio"}
+print(before == after, sorted(heavy & set(sys.modules)), os.path.exists(os.environ["OOBDUMP_DIR"]))
 """
     done = run(code, tmp_path)
     assert done.stdout == "True [] False\n", done.stdout + done.stderr

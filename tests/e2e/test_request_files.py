@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support import dumps, programs
 
 MORE_THAN_THE_EVENT_QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) + 1000
@@ -88,7 +89,18 @@ def test_a_request_that_expired_is_refused_not_answered(tmp_path: Path) -> None:
         dumps.wait_for_roster(program.job_dir, program.pids)
         os.kill(program.pids[0], signal.SIGSTOP)
         client = subprocess.Popen(
-            [*programs.OOBDUMP, "request", "ping", "--dir", program.root, "--expires", "0.2", "--timeout", "1", "--json"],
+            [
+                *programs.OOBDUMP,
+                "request",
+                "ping",
+                "--dir",
+                program.root,
+                "--expires",
+                "0.2",
+                "--timeout",
+                "1",
+                "--json",
+            ],
             stdout=subprocess.PIPE,
             env=programs.client_environment(),
         )

@@ -228,6 +228,36 @@ with shielded():
 """
 
 
+NO_LOCKS = (
+    SHIELDED.partition("names, modules")[0]
+    + """
+import builtins
+ours, imported = builtins.__import__, []
+def note(name, *rest, **more):
+    imported.append(name)
+    return ours(name, *rest, **more)
+for name, params in {"torch_profile": {"duration": "0.1"}, **dict.fromkeys(sys.argv[1:], {})}.items():
+    builtins.__import__ = note
+    with threading._active_limbo_lock:
+        part = run_call(registry.get(name), HandlerCall(name, params), b"", codecs.get("json"))
+    builtins.__import__ = ours
+    assert part.status == "ok", part
+assert {*imported} <= {"torch"}, imported
+"""
+)
+
+
+@pytest.mark.torch
+def test_no_handler_imports_or_takes_the_lock_of_threading() -> None:
+    """Each answers while ``threading``'s lock is held and asks for no module (PyTorch's C++ for torch itself)."""
+    others = [name for name in OF_TORCH if name != "torch_profile"]
+    command = [sys.executable, "-c", NO_LOCKS, *others]
+    done = subprocess.run(
+        command, env=programs.client_environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.torch
 def test_nothing_is_imported_for_stack_traces() -> None:
     """PyTorch's symboliser would import torch._inductor: it does not here; another thread that wants it gets it."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import strategies
 from oobdump.errors import ForeignDirectory
 from oobdump.store import atomic
 
@@ -171,6 +172,7 @@ chunks = st.lists(
 )
 
 
+@strategies.FEW
 @given(chunks=chunks)
 def test_a_file_holds_what_was_written(chunks, tmp_path_factory):
     """Any kind of bytes, in any pieces; the size is told."""
@@ -179,11 +181,13 @@ def test_a_file_holds_what_was_written(chunks, tmp_path_factory):
     assert atomic.read_bounded(path, 10_000) == b"".join(map(bytes, chunks))
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct, indirect=True)
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_file_is_private_and_alone(tmp_path, umask, durable):
     """Mode 0600 whatever the umask, and no temporary file stays."""
     atomic.replace(f"{tmp_path}/a", [b"one"], durable=durable)
     assert atomic.publish(f"{tmp_path}/b", b"two", durable=durable) is True
+    assert umask in (0o000, 0o022, 0o777)
     assert {name: mode(tmp_path / name) for name in os.listdir(tmp_path)} == {"a": 0o600, "b": 0o600}
 
 

@@ -50,12 +50,14 @@ environments = st.dictionaries(
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(st.none() | strategies.ranks, strategies.hosts, strategies.pids)
 def test_a_name_gives_rank_host_and_pid_back(rank, host, pid):
     """Whatever dots and digits a host has, its worker's name can be taken apart."""
     assert parse_name(name_of(rank, host, pid)) == (rank, host, pid)
 
 
+@strategies.FEW
 @given(st.text(max_size=30) | st.from_regex(r"\A(rank\d{4,12}|proc)\.[A-Za-z0-9._-]{0,5}\.\d{0,12}\Z"))
 def test_what_parses_as_a_name_is_one(text):
     """No two texts mean the same worker, and no text raises."""
@@ -81,6 +83,7 @@ def test_other_texts_are_no_names(text):
     assert parse_name(text) is None
 
 
+@strategies.FEW
 @given(st.text(max_size=150))
 def test_safe_is_one_file_name(text):
     """Whatever a host or a job is called, a directory can be; making it safe twice changes nothing."""
@@ -112,6 +115,7 @@ def test_safe(text, expected):
 # -- launchers -------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(environments)
 def test_the_first_variable_that_is_a_number_wins_and_is_named(environ):
     """Each number comes from the first of its variables that holds one; ``sources`` says which."""
@@ -157,17 +161,19 @@ def test_a_job_without_a_name_is_the_launchers_incarnation():
     assert start_ticks(int(pid)) == int(ticks)
 
 
-def job_of_child(environ, **how):
-    """The job that a fresh process of this launcher finds."""
+def job_of_child(environ, *through, **how):
+    """The job that a fresh process of this launcher finds; it may be started through a script."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environ}
-    done = subprocess.run([sys.executable, "-c", WHO_AM_I], env=environ, capture_output=True, check=True, **how)
+    command = [*through, sys.executable, "-c", WHO_AM_I]
+    done = subprocess.run(command, env=environ, capture_output=True, check=True, **how)
     return json.loads(done.stdout)
 
 
 def test_ranks_of_one_launcher_share_a_job():
-    """torchrun makes each rank a session of its own: they still agree, and are not the program beside them."""
+    """Each is a session of its own, perhaps a script's: they still agree, and are not the program beside them."""
     ranks = {job_of_child({"RANK": str(rank)}, start_new_session=True) for rank in range(2)}
     assert len(ranks) == 1
+    assert ranks == {job_of_child({"RANK": "2"}, "/bin/sh", "-c", '"$@"; exit $?', "sh", start_new_session=True)}
     assert ranks != {job_of_child({}, start_new_session=True)}
 
 
@@ -230,6 +236,7 @@ def test_here_is_this_process():
 # -- times -----------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(st.floats(0, 2e11))
 def test_times_are_utc_to_the_millisecond(seconds):
     """A time as text is the time, cut to the millisecond, and sorts as the time does."""
@@ -239,6 +246,7 @@ def test_times_are_utc_to_the_millisecond(seconds):
     assert -1e-4 <= seconds - read < 1.1e-3
 
 
+@strategies.FEW
 @given(st.lists(st.floats(0, 2e11), min_size=2, max_size=2))
 def test_later_times_are_not_earlier_texts(pair):
     """Rounding never turns time back."""

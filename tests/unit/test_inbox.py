@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -111,6 +112,7 @@ seens = st.builds(
 seconds = st.floats(0, 5)
 
 
+@strategies.FEW
 @given(seens, seconds, seconds, st.none() | st.integers(0, 9))
 def test_every_file_is_decided(seen, age_s, unchanged_s, oldest_ns):
     """Any file at any time is accepted, waited for a bounded time, rejected with a reason, or nobody's yet."""
@@ -365,20 +367,18 @@ def test_a_file_of_somebody_else_is_rejected(box, layout):
 
 
 @needs_root
-def test_a_file_that_cannot_be_read_is_rejected(tmp_path):
+def test_a_file_that_cannot_be_read_is_rejected():
     """An acceptor that is not root says so; a request of root's is accepted where it can be read."""
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
-    code = in_child(lambda: as_somebody(tmp_path))
-    assert code == 0
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own directories are closed to others
+        os.chown(directory, SOMEBODY, SOMEBODY)
+        assert in_child(lambda: as_somebody(Path(directory))) == 0
 
 
-def as_somebody(tmp_path):
+def as_somebody(directory):
     """Accepts two files of root's as another user."""
     os.setegid(SOMEBODY)
     os.seteuid(SOMEBODY)
-    layout = strategies.job_at(tmp_path / "root", [ME])
+    layout = strategies.job_at(directory / "root", [ME])
     os.seteuid(0)
     for name, mode in (("stacks", 0o600), ("ping", 0o644)):
         Path(layout.inbox, name).touch()
@@ -732,6 +732,48 @@ def drop_old(layout, content):
     """A file of a minute ago, so that any change shows in its time."""
     long_ago = time.time_ns() - 60 * 10**9
     os.utime(drop(layout, "a.json", content), ns=(long_ago, long_ago))
+
+
+def to_fifo(path):
+    """Nobody will ever write to it."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def to_link(path):
+    """It leads to a whole request that is none of this inbox."""
+    Path(f"{path}.target.tmp").write_bytes(FIRST)
+    path.unlink()
+    path.symlink_to(f"{path.name}.target.tmp")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("change", [to_fifo, to_link])
+def test_a_file_that_is_swapped_before_it_is_opened_is_not_read(box, layout, change):
+    """Between two system calls a file becomes what blocks its reader or leads elsewhere: the next look rejects it."""
+    path = drop(layout, "a.json", FIRST)
+
+    def opens_it(call):
+        return call.name == "open" and call.arguments[0] == str(path)
+
+    with faulty.injected(1, faulty.lets_first(lambda: change(path)), opens_it) as injector:
+        first = box.look()
+    assert injector.hit == "open"
+    assert first.accepted + box.look().accepted == ()
+    assert "regular file" in reason(layout, "a.json")
+
+
+def test_a_file_that_vanishes_while_it_is_open_was_somebodys(box, layout):
+    """Another acceptor, or the asker, took it away: it is not accepted from the open descriptor."""
+    path = drop(layout, "a.json", FIRST)
+
+    def looks_at_it(call):
+        return call.name == "fstat" and os.readlink(f"/proc/self/fd/{call.arguments[0]}") == str(path)
+
+    with faulty.injected(1, faulty.lets_first(path.unlink), looks_at_it) as injector:
+        assert box.look() == inbox.Look()
+    assert injector.hit == "fstat"
+    assert reader.request_ids(layout) == []
 
 
 def accepted_handlers(layout):

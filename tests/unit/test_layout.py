@@ -32,6 +32,7 @@ times_ns = st.integers(-(2**63), 2**63 - 1)
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(strategies.handler_names, suffixes, counts)
 @example("claim", "json", 1)
 @example("manifest", "json", 1)
@@ -49,6 +50,7 @@ def test_two_parts_never_share_a_file(parts):
     assert len({part_name(*part) for part in parts}) == len(parts)
 
 
+@strategies.FEW
 @given(strategies.handler_names, suffixes, counts)
 @example("manifest", "json", 1)
 def test_a_part_takes_no_name_that_means_something_else(handler, suffix, nth):
@@ -60,6 +62,7 @@ def test_a_part_takes_no_name_that_means_something_else(handler, suffix, nth):
     assert not name.endswith(".tmp")
 
 
+@strategies.FEW
 @given(st.text(max_size=20) | st.from_regex(r"\A[a-z.]{1,8}\.[0-9]{0,3}\.?[a-z./]{1,8}\Z"))
 def test_what_parses_as_a_part_is_one(name):
     """A file name is a part's only if it is exactly what that part's name would be."""
@@ -92,6 +95,7 @@ def test_other_files_are_no_parts(name):
 # -- writers ---------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(strategies.worker_names, st.booleans())
 def test_a_dumps_directory_names_its_worker(worker, outside):
     """A dump's directory tells whom it is about and who made it."""
@@ -121,6 +125,7 @@ def test_paths_are_those_of_the_documentation():
     assert LAYOUT.manifest("id", "proc.h.1") == "/root/job/dumps/id/proc.h.1/manifest.json"
 
 
+@strategies.FEW
 @given(strategies.request_ids, strategies.worker_names)
 def test_a_path_gives_its_id_and_worker_back(request, worker):
     """Each value is one component of the path."""
@@ -131,6 +136,7 @@ def test_a_path_gives_its_id_and_worker_back(request, worker):
 # -- ids -------------------------------------------------------------------------------------------------------------
 
 
+@strategies.FEW
 @given(strategies.raw_names, st.integers(0, 2**64), times_ns)
 def test_an_id_is_one_file_name_whatever_the_file(name, inode, mtime_ns):
     """Hostile names and times give an id all the same, and always the same one."""
@@ -139,6 +145,7 @@ def test_an_id_is_one_file_name_whatever_the_file(name, inode, mtime_ns):
     assert made == request_id(name, inode, mtime_ns)
 
 
+@strategies.FEW
 @given(st.lists(st.tuples(strategies.raw_names, st.integers(0, 2**64), times_ns), unique=True, min_size=2, max_size=2))
 def test_another_file_has_another_id(files):
     """Name, inode and modification time each count."""
@@ -146,6 +153,7 @@ def test_another_file_has_another_id(files):
     assert request_id(*first) != request_id(*second)
 
 
+@strategies.FEW
 @given(st.tuples(strategies.raw_names, st.integers(0, 9)), st.tuples(strategies.raw_names, st.integers(0, 9)))
 def test_name_and_inode_do_not_run_together(first, second):
     """``a1`` with inode 2 is not ``a`` with inode 12."""
@@ -153,6 +161,7 @@ def test_name_and_inode_do_not_run_together(first, second):
     assert request_id(*first, 0) != request_id(*second, 0)
 
 
+@strategies.FEW
 @given(st.integers(0, 4 * 10**18), st.integers(0, 4 * 10**18))
 def test_ids_sort_by_time(first_ns, second_ns):
     """A listing by name is a listing by time, to the millisecond."""

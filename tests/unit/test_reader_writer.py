@@ -183,6 +183,8 @@ def test_a_step_may_be_done_again_before_the_commit(layout, writer):
 
 def test_partial(layout, writer):
     """Until the manifest stands, a dump is partial, and says how far it came."""
+    nothing = read(layout)
+    assert (nothing.found, nothing.parts, nothing.claimed_at) == ("partial", (), None)
     os.makedirs(writer.directory, 0o700)
     assert (read(layout).found, read(layout).why) == ("partial", "no manifest")
     writer.claim(("ping",), 1.0)

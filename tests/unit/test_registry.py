@@ -159,9 +159,9 @@ class Callable0:
         Callable2(),
         Callable0().method,
         functools.partial(two),
-        lambda *arguments: None,  # noqa: ARG005
-        lambda request, response=None: None,  # noqa: ARG005
-        lambda request, response, /, *, extra=1: None,  # noqa: ARG005
+        lambda *arguments: None,
+        lambda request, response=None: None,
+        lambda request, response, /, *, extra=1: None,
         dict,  # has no signature: as PyTorch's C++ handlers
     ],
 )
@@ -186,11 +186,11 @@ def test_keyword_only_parameters_return_a_value(fn: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "fn",
     [
-        lambda request: None,  # noqa: ARG005
-        lambda a, b, c: None,  # noqa: ARG005
-        lambda device=0, full=False: None,  # noqa: ARG005
-        lambda **options: None,  # noqa: ARG005
-        lambda request, response, *, needed: None,  # noqa: ARG005
+        lambda request: None,
+        lambda a, b, c: None,
+        lambda device=0, full=False: None,
+        lambda **options: None,
+        lambda request, response, *, needed: None,
     ],
 )
 def test_any_other_signature_is_refused_with_both_shapes(fn: Callable[..., Any]) -> None:

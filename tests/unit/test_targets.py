@@ -147,6 +147,13 @@ def test_ranks_come_first_and_in_order():
     )
 
 
+def test_ranks_are_numbers_and_no_texts():
+    """Beyond the width of their names, too."""
+    there = [Candidate(f"rank{rank:05d}.n.1", "n", rank, "rank") for rank in (100_000, 99_999)]
+    assert asked(["all"], there) == ("rank99999.n.1", "rank100000.n.1")
+    assert asked(["any"], there) == ("rank99999.n.1",)
+
+
 @pytest.mark.parametrize(
     "word", ["5", "3-9", "9-0", "n2", "ALL", "host:n", "rank:n0", "role:all", "rank:", "1-", "٣", "-1"]
 )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import strategies
 from oobdump import linux
 from oobdump.watch import Watch, delivers_events, file_system_of
 
@@ -175,6 +176,22 @@ def test_a_shared_file_system_is_looked_at_as_well(inbox, monkeypatch, mode, pol
     watch.close()
 
 
+def test_a_directory_that_was_replaced_is_judged_anew(inbox, monkeypatch):
+    """The new one may be on another file system."""
+    kinds = iter(["ext4", "lustre"])
+    monkeypatch.setattr("oobdump.watch.file_system_of", lambda _path: next(kinds))
+    watch = Watch("auto", 1.0)
+    watch.open()
+    watch.renew(str(inbox))
+    watch.renew(str(inbox))
+    assert watch.polls is False
+    inbox.rename(inbox.parent / "away")
+    inbox.mkdir()
+    watch.renew(str(inbox))
+    assert watch.polls is True
+    watch.close()
+
+
 def test_a_link_is_judged_by_where_it_leads(tmp_path):
     """A scratch directory is often a link from a local disk to a shared one."""
     memory = Path("/dev/shm")
@@ -228,6 +245,7 @@ def mountinfo(mounts):
     )
 
 
+@strategies.FEW
 @given(st.lists(st.tuples(points, kinds), max_size=5), points)
 def test_the_nearest_mount_above_a_path_counts(mounts, path):
     """The longest mount point that the path is at or below; of two at the same place the later one."""
@@ -241,6 +259,7 @@ def is_above(point, path):
     return [word for word in path.split("/") if word][: len(words)] == words
 
 
+@strategies.FEW
 @given(points, kinds, components)
 def test_a_name_that_only_begins_alike_is_elsewhere(point, kind, more):
     """``/data`` is not above ``/database``."""

@@ -168,6 +168,33 @@ def test_any_accepted_object_gives_a_request_or_request_error(document):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"accepted_at": True},
+        {"accepted_at": "now"},
+        {"accepted_at": 1e300},
+        {"accepted_at": None},
+        {"id": "../x"},
+        {"id": None},
+        {"asked": "rank00000.n0.5"},
+        {"asked": [5]},
+        {"source": []},
+        {"source": {"name": None}},
+        {"request": "stacks"},
+        {"request": {}},
+        {"accepted_by": 5},
+        {"more": 1},
+    ],
+)
+def test_refuses_a_planted_request_json(change):
+    """Each field of a ``request.json`` is what an acceptor writes, or the file is refused."""
+    accepted = AcceptedRequest("a", request_for_handler("stacks"), ("rank00000.n0.5",), 1.0, "client")
+    document = {**json.loads(accepted_to_bytes(accepted)), **change}
+    with pytest.raises(RequestError):
+        read_accepted(encode(document, "json"))
+
+
+@pytest.mark.parametrize(
     ("data", "encoding", "says"),
     [
         (b"", "json", "not a whole"),

@@ -4,8 +4,8 @@ In: interpreters (``--python``, else one per version from .venvs, PATH and pyenv
 signals. Out: a row each; a finding if the process died, computed something wrong, wrote to stderr,
 tore a dump, or did not answer the storm's last signal, or one more, by a dump claimed after it.
 
-The load is ``tests/programs/busy_threads.py``. The slow-down is of all its work together, against
-the same program, armed and left alone beside the same sender, which sends signal 0 (that does nothing).
+The load is ``tests/programs/busy_threads.py``. The slow-down is of all its work together, per second of
+processor time, against the same program, armed and left alone beside the same sender (which sends signal 0).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ground
@@ -32,6 +33,9 @@ EVERY_S = 0.0005
 
 ANSWERED_WITHIN_S = 60.0
 """Storms are answered with pauses of twenty times as long as a dump took; a loaded machine makes that seconds."""
+
+MOMENT_S = 0.01
+"""The kernel counts processor time in ticks of this length."""
 
 ASK = "import sys, oobdump; print('.'.join(map(str, sys.version_info[:3])))"
 
@@ -105,11 +109,11 @@ def storm(place: ground.Workplace, version: str, python: str, signals: int) -> d
     """One interpreter: the program unasked, then in the storm."""
     costs = weigh(python)
     with load(place, python, "unasked") as unasked:
-        began = time.monotonic()
+        began = processor_s(unasked)
         send(unasked, 0, signals)
         usual = end(place, unasked, began, costs)
     with load(place, python, "asked") as asked:
-        began = time.monotonic()
+        began = processor_s(asked)
         sent = send(asked, signal.SIGUSR1, signals)
         answered_s = answer(place, asked, sent.last_at, "the last signal of the storm")
         one_more = send(asked, signal.SIGUSR1, 1)
@@ -171,10 +175,10 @@ def claimed_after(place: ground.Workplace, request_id: str, asked_at: float) -> 
 
 def end(place: ground.Workplace, running: programs.Running, began: float, costs: dict[str, float]) -> float | None:
     """Let the program end; seconds of work that it did per second, None if it was not alive and correct."""
-    seconds = time.monotonic() - began
     if running.popen.poll() is not None:
         place.findings.append(f"the process died with {running.popen.returncode}: {running.stderr[-500:]}")
         return None
+    seconds = processor_s(running) - began
     running.release()
     code, output, errors = running.wait_for_exit(), running.stdout, running.stderr
     if errors:
@@ -183,7 +187,13 @@ def end(place: ground.Workplace, running: programs.Running, began: float, costs:
         place.findings.append(f"exit status {code}, output {output[-500:]!r}")
         return None
     rounds: dict[str, int] = ast.literal_eval(output.removeprefix("correct "))
-    return sum(count * costs[name] for name, count in rounds.items()) / seconds
+    return sum(count * costs[name] for name, count in rounds.items()) / max(seconds, MOMENT_S)
+
+
+def processor_s(running: programs.Running) -> float:
+    """Processor time of a program so far: other people's load on the machine does not count."""
+    fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def weigh(python: str) -> dict[str, float]:

@@ -19,6 +19,7 @@ from oobdump.channels.http_deadlines import Deadlines, Turn
 from oobdump.channels.http_listen import peer_is_ours, set_timeouts
 from oobdump.channels.http_routes import Plan
 from oobdump.channels.http_wire import CONTINUE, HttpError, HttpRequest, Reply, RequestReader, reply_head, sendable
+from oobdump.threads import start_thread
 
 __all__ = ["Connection", "close_in_child"]
 
@@ -85,6 +86,10 @@ class Connection:
 
     def refuse(self, text: str) -> None:
         """Says that the server cannot take this connection, and closes it. Never blocks."""
+        try:
+            self._sock.recv(RECEIVE_BYTES, _socket.MSG_DONTWAIT)  # a request left unread would reset the connection
+        except OSError:
+            pass
         self._send_at_once(Reply(503, text.encode("utf-8")))
         self._close()
 
@@ -113,7 +118,8 @@ class Connection:
         if request is None or turn is None:
             return False
         plan = self._plan(request)
-        self._deadlines.extend(turn, plan.timeout_s, partial(self._late, plan, _thread.get_ident()))
+        late = self._late if plan.first_s >= plan.timeout_s else self._again
+        self._deadlines.extend(turn, plan.first_s, partial(late, plan, _thread.get_ident()))
         reply = plan.answer()
         self._turn = None
         if not self._deadlines.end(turn):
@@ -190,6 +196,22 @@ class Connection:
             self._sock.sendall(body[max(0, sent - len(head)) :], _FLAGS)
         finally:
             self._deadlines.end(turn)
+
+    def _again(self, plan: Plan, thread: int) -> None:
+        """The first thread is lost, it seems, and not by the plan's fault: the same for another one, which has won."""
+        if not start_thread("oobdump http again", partial(self._second, plan, thread)):
+            self._late(plan, thread)
+
+    def _second(self, plan: Plan, first: int) -> None:
+        turn = self._deadlines.begin(plan.timeout_s - plan.first_s, partial(self._late, plan, first))
+        reply = plan.answer()
+        if self._deadlines.end(turn):
+            try:
+                self._send(reply, HttpRequest("POST", "/"), keep_alive=False)
+            except OSError:
+                pass  # the client is gone
+            finally:
+                self._close()
 
     def _late(self, plan: Plan, thread: int) -> None:
         """The plan's time is up, and this thread has won its turn: the socket is its to answer on and to close."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from oobdump.threads import Latch, start_thread
+from oobdump.threads import Latch
 
 __all__ = ["Alarms", "Deadlines", "Turn"]
 
@@ -20,9 +20,12 @@ Alarms = Callable[[float, Callable[[], None]], None]
 
 _NEVER = float("inf")
 
+AGAIN_S = 0.5
+"""After a look that found something late: if its thread was lost in that, another one finishes it."""
+
 
 class Turn:
-    """Something under way. ``late`` is called if ``ends_at`` passes first; then the turn is lost."""
+    """Something under way. If ``ends_at`` passes first the turn is lost, and ``late`` is called: it must not block."""
 
     __slots__ = ("_latch", "ends_at", "late")
 
@@ -68,15 +71,11 @@ class Deadlines:
             self._alarms(when, partial(self._look))  # an alarm of its own each time: equal ones replace each other
 
     def _look(self) -> None:
-        """On an alarm's thread: cheap, and handed over to another as soon as there is something to do."""
+        """On an alarm's thread. The next alarm is set first, so that a thread that is lost here loses nothing."""
         self._next = _NEVER
-        now, soonest = time.monotonic(), _NEVER
-        for turn in list(self._turns):
-            if turn.ends_at > now:
-                soonest = min(soonest, turn.ends_at)
-            elif turn.win():
+        now, under_way = time.monotonic(), list(self._turns)
+        self._remind(min((max(turn.ends_at, now + AGAIN_S) for turn in under_way), default=_NEVER))
+        for turn in under_way:
+            if turn.ends_at <= now and turn.win():
                 self._turns.pop(turn, None)
-                if not start_thread("oobdump http late", turn.late):
-                    turn.late()
-        if soonest < _NEVER:
-            self._remind(soonest)
+                turn.late()

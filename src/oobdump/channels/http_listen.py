@@ -41,8 +41,8 @@ __all__ = [
 MAX_PATH_BYTES = 107
 """``sun_path`` of unix(7) has 108 bytes with the NUL."""
 
-BACKLOG = 128
-"""Connections that wait for a thread: the kernel's own usual bound."""
+BACKLOG = 1024
+"""Connections that wait for a thread; a non-blocking client at a Unix socket beyond that is told to try again."""
 
 LOCK_S = 1.0
 """Two servers that start at one path take turns; who holds the directory's lock for longer is not one of them."""

@@ -33,6 +33,9 @@ __all__ = ["HTTP_TIMEOUT_S", "TIMEOUT_HEADER", "Plan", "Routes", "Submit"]
 HTTP_TIMEOUT_S = 60.0
 """For a handler whose asker says nothing: PyTorch's clients cannot, and its profiler takes 10 s unless told."""
 
+QUICK_RETRY_S = 1.0
+"""As the dispatcher's: a handler without side effects that should take milliseconds is run once more."""
+
 TIMEOUT_HEADER = "X-Oobdump-Timeout"
 """Seconds; a header, because a parameter would reach the handler, and PyTorch's refuse what they do not know."""
 
@@ -77,6 +80,12 @@ class Plan:
     run: Callable[[], Reply]
     timeout_s: float = HTTP_TIMEOUT_S
     what: str = "The server"
+    quick: bool = False
+
+    @property
+    def first_s(self) -> float:
+        """How long the first thread may take: one that is lost in what is not its own, a second one replaces."""
+        return QUICK_RETRY_S if self.quick and self.timeout_s > 2 * QUICK_RETRY_S else self.timeout_s
 
     def answer(self) -> Reply:
         """The reply, whatever happens."""
@@ -132,7 +141,7 @@ class Routes:
             return _ready(Reply(404))
         if method == "POST":
             timeout_s = self._timeout(request.headers.get(TIMEOUT_HEADER.lower()))
-            return Plan(partial(self._run, name, request, timeout_s), timeout_s, f"Handler {name}")
+            return self._call(name, request, timeout_s)
         if method == "GET" and _JSON in request.headers.get("accept", "").lower():
             return Plan(partial(self._help, name), what="The registry")
         return _ready(Reply(404))
@@ -140,19 +149,24 @@ class Routes:
     def _timeout(self, text: str | None) -> float:
         return self.timeout_s if text is None else _seconds(TIMEOUT_HEADER, text)
 
-    def _run(self, name: str, request: HttpRequest, timeout_s: float) -> Reply:
+    def _call(self, name: str, request: HttpRequest, timeout_s: float) -> Plan:
         try:
-            handler, params = self.registry.get(name), request.params()
-            codec = self._codec(handler, params, request)
+            handler = self.registry.get(name)
         except UnknownHandler as error:
-            return _not_found(name, str(error))
-        except RequestError as error:
-            return _text(error.code, str(error))
-        slot = self._take(handler.name, timeout_s)
+            return _ready(_not_found(name, str(error)))
+        params = request.params()
+        codec = self._codec(handler, params, request)
+        run = partial(self._run, handler, HandlerCall(handler.name, params), request.body, codec, timeout_s, object())
+        return Plan(run, timeout_s, f"Handler {name}", handler.quick)
+
+    def _run(
+        self, handler: Handler, call: HandlerCall, body: bytes, codec: Codec, timeout_s: float, owner: object
+    ) -> Reply:
+        slot = self._take(handler.name, timeout_s, owner)
         if isinstance(slot, str):
             return _text(503, slot)
         try:
-            part = run_call(handler, HandlerCall(name, params), request.body, codec)
+            part = run_call(handler, call, body, codec)
         finally:
             self.slots.free(handler.name, slot)
         return Reply(part.code, part.body, part.media_type)
@@ -168,13 +182,13 @@ class Routes:
             raise RequestError(f"unknown format {name[:40]!a}: use one of {', '.join(self.codecs)}")
         return self.codecs[name]
 
-    def _take(self, name: str, timeout_s: float) -> Slot | str:
+    def _take(self, name: str, timeout_s: float, owner: object) -> Slot | str:
         waiting, me = self._waiting.setdefault(name, {}), object()
         if len(waiting) >= MAX_WAITING:
             return f"{MAX_WAITING} requests wait for handler {name} already: ask again when they are answered"
         waiting[me] = None
         try:
-            return self.slots.take(name, (me,), timeout_s * PATIENCE)
+            return self.slots.take(name, (owner,), timeout_s * PATIENCE)
         finally:
             waiting.pop(me, None)
 

@@ -10,6 +10,7 @@ that run a handler, and closes the socket only when nobody can be about to use i
 from __future__ import annotations
 
 import _socket
+import _thread
 import time
 from collections.abc import Callable
 from functools import partial
@@ -49,7 +50,7 @@ class HttpServer:
         self._deadlines = Deadlines(alarms)
         self._listener: Listener = listen(address)
         self._members: dict[object, None] = {}
-        self._waiting: dict[object, None] = {}
+        self._seats = [_thread.allocate_lock() for _ in range(RESTING_THREADS)]
         self._connections: dict[Connection, _socket.socket] = {}
         self._stopping = False
         self._stopped = Latch()
@@ -63,6 +64,11 @@ class HttpServer:
         """As the roster shows it."""
         return {"address": str(self.address)}
 
+    @property
+    def _waiting(self) -> int:
+        """Threads in ``accept``, or just before or behind it: each has taken a seat."""
+        return sum(seat.locked() for seat in self._seats)
+
     def start(self) -> int:
         """Starts accepting; returns the number of threads that could be started."""
         return sum(self._add() for _ in range(RESTING_THREADS))
@@ -74,9 +80,11 @@ class HttpServer:
         self._stopping = True
         deadline = time.monotonic() + wait_s
         self._listener.remove()
-        self._listener.wake(len(self._waiting))
-        for connection in list(self._connections):
+        self._listener.wake(self._waiting)
+        under_way = list(self._connections)
+        for connection in under_way:
             connection.leaving = True
+        for connection in under_way:
             if connection.idle:
                 connection.cut()
         while self._members and time.monotonic() < deadline:
@@ -105,29 +113,29 @@ class HttpServer:
 
     def _loop(self, me: object) -> None:
         try:
-            while True:
-                self._waiting[me] = None
+            while (seat := next((free for free in self._seats if free.acquire(False)), None)) is not None:
+                sock = self._accept(seat)
                 if self._stopping:
                     break
-                sock = self._accept()
-                self._waiting.pop(me, None)
-                if len(self._waiting) < WAITING_THREADS and not self._stopping:
+                if self._waiting < WAITING_THREADS:
                     self._add()
                 if sock is not None:
                     self._serve(sock)
-                if len(self._waiting) >= RESTING_THREADS:
-                    break
         finally:
-            self._waiting.pop(me, None)
             self._members.pop(me, None)
 
-    def _accept(self) -> _socket.socket | None:
+    def _accept(self, seat: _thread.LockType) -> _socket.socket | None:
+        """The next connection; None if there is none after all. Gives the seat back."""
         try:
+            if self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
+                return None
             return self._listener.accept()
         except OSError:
             if not self._stopping:
                 time.sleep(OUT_OF_DESCRIPTORS_S)
             return None
+        finally:
+            seat.release()
 
     def _serve(self, sock: _socket.socket) -> None:
         connection = Connection(sock, self._plan, self._deadlines)

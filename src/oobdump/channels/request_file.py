@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from oobdump.channels.bell import Bell, ring
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
-from oobdump.errors import DamagedDump, Refused
+from oobdump.errors import DamagedDump, Refused, StoreError
 from oobdump.inbox import Inbox
 from oobdump.request import AcceptedRequest
 from oobdump.store import atomic, reader, roster
@@ -78,7 +78,7 @@ class RequestFiles:
             while self._again and self._mine(lease):
                 self._again = False
                 self._once(lease)
-        except (OSError, DamagedDump):
+        except (OSError, StoreError):
             self._bell.at(time.monotonic() + self._watch.poll_s, self.look_soon)  # a full or foreign directory may heal
         finally:
             self._lost.pop(lease, None)
