@@ -665,6 +665,40 @@ def test_a_burst_into_a_hung_store_is_answered_from_the_next(benches, root, spar
     assert all(ended)
 
 
+@dataclass(frozen=True)
+class HangsLate(OddLayout):
+    """A store that takes claims and hangs at the third thing of each request: its first part."""
+
+    def request_dir(self, request):
+        """As ``OddLayout``, but the requests are counted one by one."""
+        self.asked.append(request)
+        if self.asked.count(request) >= self.first:
+            self.misbehave()
+        return Layout.request_dir(self, request)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="dispatcher: an answer that claimed in a store, and finds MAX_IN_STORE threads stuck there at its next step, "
+    "is parked for ever: waiting to get into a store has no deadline",
+)
+def test_a_store_that_hangs_after_a_burst_of_claims_keeps_nobody(benches, root, spare):
+    """All requests are claimed there when it stops answering: those that never got in go elsewhere too."""
+    gate = Gate()
+    bench = benches(HangsLate(root.root, root.job, gate, first=3), spare, store_timeout_s=SHORT_S)
+    tickets = [bench.submit("hang", how=str(number)) for number in range(2 * MAX_THREADS)]
+    claims = [Path(root.dump(ticket.accepted.id, ME.worker), CLAIM) for ticket in tickets]
+    bench.start()
+    try:
+        wait_for(lambda: all(claim.exists() for claim in claims))
+        bench.gate.open()
+        deadline = time.monotonic() + LONG_ENOUGH_S
+        ended = [ticket.wait(max(0.0, deadline - time.monotonic())) for ticket in tickets]
+    finally:
+        gate.open()
+    assert all(ended)
+
+
 def test_a_burst_for_a_hung_handler_delays_nobody_else(bench):
     """More requests at once than there are threads, all for one handler that hangs: the next ``ping`` is answered."""
     tickets = [bench.submit("hang", how=str(number)) for number in range(2 * MAX_THREADS)]

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import re
+import select
 import stat
 import struct
 import time
@@ -120,11 +121,17 @@ class Listener:
     address: Address
     made: tuple[int, int] | None = None
 
+    def wait(self) -> None:
+        """Until there may be a connection. Every thread that waits is woken: if one is lost, another accepts."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.poll()
+
     def accept(self) -> _socket.socket | None:
-        """The next connection; None if it was gone again. Raises ``OSError`` after ``wake``."""
+        """The next connection; None if another thread has it, or it is gone again. Raises ``OSError``."""
         try:
             descriptor, _ = self.socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - socket.accept() without its wrapper
-        except ConnectionAbortedError:
+        except (BlockingIOError, ConnectionAbortedError):
             return None
         mine = self.socket
         sock = _socket.socket(mine.family, mine.type, mine.proto, fileno=descriptor)
@@ -134,7 +141,7 @@ class Listener:
         return sock
 
     def wake(self, waiting: int) -> None:
-        """Has every thread that waits in ``accept`` return."""
+        """Has every thread return that waits."""
         try:
             self.socket.shutdown(_socket.SHUT_RDWR)
         except OSError:  # not on Linux: a listening socket is not connected, says the standard
@@ -195,6 +202,7 @@ def _listen_tcp(address: TcpAddress) -> Listener:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
         sock.bind((host, address.port))
         sock.listen(BACKLOG)
+        os.set_blocking(sock.fileno(), False)  # not settimeout(0): see set_timeouts
         return Listener(sock, TcpAddress(address.host, sock.getsockname()[1]))
     except BaseException:
         sock.close()
@@ -214,6 +222,7 @@ def _listen_unix(address: UnixAddress) -> Listener:
             _bind(sock, path)
             os.chmod(path, 0o600)
             sock.listen(BACKLOG)
+            os.set_blocking(sock.fileno(), False)
             return Listener(sock, address, _key(path))
     except BaseException:
         sock.close()

@@ -127,9 +127,9 @@ class HttpServer:
     def _accept(self, seat: _thread.LockType) -> _socket.socket | None:
         """The next connection; None if there is none after all. Gives the seat back."""
         try:
-            if self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
-                return None
-            return self._listener.accept()
+            if not self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
+                self._listener.wait()
+            return None if self._stopping else self._listener.accept()
         except OSError:
             if not self._stopping:
                 time.sleep(OUT_OF_DESCRIPTORS_S)
