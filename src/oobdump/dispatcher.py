@@ -135,6 +135,9 @@ class Dispatcher:
         """Takes step after step, until the answer is complete or another thread took over."""
         while (step := self._next(answer)) is not None:
             if not self._may_begin(answer, step):
+                if step.key[0] != "run" and self._stuck[step.key[2]]:  # nobody may ever come out again
+                    answer.settle(step.key, Outcome(lost="the file system holds all the threads that it may have"))
+                    continue
                 self._park(answer)
                 return
             if not self._turn(answer, step, tries=0):

@@ -677,11 +677,6 @@ class HangsLate(OddLayout):
         return Layout.request_dir(self, request)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="dispatcher: an answer that claimed in a store, and finds MAX_IN_STORE threads stuck there at its next step, "
-    "is parked for ever: waiting to get into a store has no deadline",
-)
 def test_a_store_that_hangs_after_a_burst_of_claims_keeps_nobody(benches, root, spare):
     """All requests are claimed there when it stops answering: those that never got in go elsewhere too."""
     gate = Gate()

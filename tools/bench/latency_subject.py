@@ -135,9 +135,9 @@ def main(what: str, how: str, samples: int) -> None:
     directory = os.path.dirname(os.environ["READY_FIFO"])
     os.chdir(directory)
     work = LISTENERS[what]() if what in LISTENERS else lambda: measure(OPERATIONS[what], samples)
-    threading.Thread(target=work, daemon=True).start()
     ready = os.open(os.environ["READY_FIFO"], os.O_WRONLY | os.O_NONBLOCK)
     os.write(ready, f"ready {os.getpid()} -\n".encode())
+    threading.Thread(target=work, daemon=True).start()  # it may end the process: after the announcement
     if how == "spins":
         spin()
     threading.Event().wait()
