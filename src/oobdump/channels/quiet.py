@@ -2,7 +2,8 @@
 
 In: "somebody wants this". Out: the request handed in, at once if it is quiet, else once when
 it is quiet again. The rule only this module keeps: the last signal of a storm is answered by
-a dump that began after it, and storms cost at most one part in ``QUIET_FACTOR`` of the time.
+a dump that began after it, and soon; storms cost one dump a second, or one part in
+``QUIET_FACTOR`` of the time, whichever is more.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from oobdump.channels.bell import Bell
 from oobdump.crew import Crew
 from oobdump.errors import Refused
 
-__all__ = ["QUIET_FACTOR", "QUIET_S", "Quiet"]
+__all__ = ["QUIET_AT_MOST_S", "QUIET_FACTOR", "QUIET_S", "Quiet"]
 
 QUIET_S = 0.1
 """At least so long between two dumps that one signal asks for."""
 
 QUIET_FACTOR = 20
 """And at least so many times as long as the dump before it took."""
+
+QUIET_AT_MOST_S = 1.0
+"""But never longer than this: on a busy worker a dump takes long because it waits, and a person waits for it."""
 
 _LONGEST_ANSWER_S = 3600.0
 
@@ -55,4 +59,4 @@ class Quiet:
             return
         ticket.wait(_LONGEST_ANSWER_S)
         ended = time.monotonic()
-        self._not_before = ended + max(QUIET_S, QUIET_FACTOR * (ended - began))
+        self._not_before = ended + min(QUIET_AT_MOST_S, max(QUIET_S, QUIET_FACTOR * (ended - began)))
