@@ -201,13 +201,17 @@ class Inbox:
         return turned[:MAX_FILES_A_LOOK]
 
     def _one(self, look: Look, name: str, live: Sequence[roster.Entry], *, settled: bool) -> Look:
+        wall, now = (
+            time.time(),
+            time.monotonic(),
+        )  # before the look: whoever is preempted after it must not seem patient
         try:
             seen = observe(self.layout.inbox, name)
             if seen is None:
                 return look
             oldest = min((entry.registered_ns for entry in live), default=None)
-            unchanged_s = self._unchanged_s(seen)
-            age_s = SETTLED_S if settled else max(unchanged_s, time.time() - seen.ctime_ns / 1e9)
+            unchanged_s = self._unchanged_s(seen, now)
+            age_s = SETTLED_S if settled else max(unchanged_s, wall - seen.ctime_ns / 1e9)
             decision = decide(seen, age_s, unchanged_s, os.geteuid(), oldest)
             if isinstance(decision, Accept):
                 return self._accept(look, seen, decision.request, live)
@@ -219,8 +223,7 @@ class Inbox:
             return replace(look, problems=(*look.problems, f"{name}: {error}")).leaving(TROUBLE_AGAIN_S)
         return look
 
-    def _unchanged_s(self, seen: Seen) -> float:
-        now = time.monotonic()
+    def _unchanged_s(self, seen: Seen, now: float) -> float:
         version, since = self._first_seen.get(seen.name, (None, now))
         if version != seen.version:
             since = now
