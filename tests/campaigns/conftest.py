@@ -1,7 +1,7 @@
 """Running a campaign as a test: its ``main`` in this process, its one JSON object as the result.
 
-In: a campaign's name and the words of its short form; with ``--campaign`` these are left out, and it
-runs in its full form. Out: its exit code and what it printed.
+In: a campaign's name and the words of its short form (``make campaign`` runs the scripts themselves, in
+their full form). Out: its exit code and what it printed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], *, campaign: bool) -> Callable[..., tuple[int, dict[str, Any]]]:
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
     """A function of a campaign's name and the words of its short form."""
 
     def run_it(name: str, *short_form: str) -> tuple[int, dict[str, Any]]:
-        code = importlib.import_module(name).main(["--json", *([] if campaign else short_form)])
+        code = importlib.import_module(name).main(["--json", *short_form])
         return code, json.loads(capsys.readouterr().out)
 
     return run_it

@@ -18,6 +18,7 @@ from oobdump.channels.http_listen import (
     Listener,
     TcpAddress,
     UnixAddress,
+    empty_socket,
     listen,
     parse_address,
     socket_path,
@@ -54,7 +55,7 @@ def test_what_is_no_address_is_told_so(text: str) -> None:
 def close(listener: Listener) -> None:
     """As a server does at its end."""
     listener.remove()
-    listener.socket.close()
+    listener.close()
 
 
 def test_only_the_owner_can_connect(tmp_path: Path) -> None:
@@ -192,10 +193,12 @@ def test_the_programs_default_timeout_is_not_ours(tmp_path: Path) -> None:
     try:
         listener = listen(UnixAddress(str(tmp_path / "s")))
         assert listener.socket.gettimeout() is None
+        accepted = empty_socket()
+        assert not listener.accept(accepted), "nobody has come yet"
         client = socket.socket(socket.AF_UNIX)
         client.connect(str(tmp_path / "s"))
-        accepted = listener.accept()
-        assert accepted is not None
+        listener.wait()
+        assert listener.accept(accepted)
         assert accepted.gettimeout() is None
         accepted.close()
         client.close()

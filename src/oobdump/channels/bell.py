@@ -87,7 +87,14 @@ class Bell:
     def start(self, busy: Callable[[], bool], tick: Callable[[float], None]) -> int:
         """Starts listening; returns the number of threads that could be started."""
         self._busy, self._tick = busy, tick
-        return sum(start_thread("oobdump bell", partial(self._loop, ended)) for ended in self._ended)
+        return sum(self._start_one(ended) for ended in self._ended)
+
+    def _start_one(self, ended: _thread.LockType) -> bool:
+        ended.acquire()  # before the thread runs, so that a `stop` at once waits for it; the thread gives it back
+        if start_thread("oobdump bell", partial(self._loop, ended)):
+            return True
+        ended.release()
+        return False
 
     def at(self, when: float, alarm: Callable[[], None]) -> None:
         """Calls ``alarm`` at that time of the monotonic clock, once; the earlier of two times counts."""
@@ -127,7 +134,7 @@ class Bell:
                 os.close(descriptor)
 
     def _loop(self, ended: _thread.LockType) -> None:
-        with ended:
+        try:
             poll = select.poll()
             for descriptor, _ in self._sources:
                 poll.register(descriptor, select.POLLIN)
@@ -137,6 +144,8 @@ class Bell:
                 except Exception:  # noqa: BLE001 - out of memory, say: a listener that ends hears nothing any more
                     time.sleep(_BUSY_TICK_S)
             self.write(_TICK)  # the other listener may still sleep
+        finally:
+            ended.release()
 
     def _listen_once(self, poll: select.poll) -> None:
         poll.poll(self._sleep_ms())

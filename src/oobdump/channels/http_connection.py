@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oobdump.channels.http_deadlines import Deadlines, Turn
-from oobdump.channels.http_listen import peer_is_ours, set_timeouts
+from oobdump.channels.http_listen import empty_socket, peer_is_ours, set_timeouts
 from oobdump.channels.http_routes import Plan
 from oobdump.channels.http_wire import CONTINUE, HttpError, HttpRequest, Reply, RequestReader, reply_head, sendable
 from oobdump.threads import start_thread
@@ -54,14 +54,15 @@ _FLAGS = getattr(_socket, "MSG_NOSIGNAL", 0)
 
 
 class Connection:
-    """One client. ``serve`` runs on one thread, ``cut`` and what a lost turn calls on any."""
+    """One client, on ``socket``. ``serve`` runs on one thread, ``cut`` and what a lost turn calls on any."""
 
-    def __init__(self, sock: _socket.socket, plan: Callable[[HttpRequest], Plan], deadlines: Deadlines) -> None:
-        self._sock = sock
+    def __init__(self, plan: Callable[[HttpRequest], Plan], deadlines: Deadlines) -> None:
+        """Made before its socket is accepted: what can be lost with its thread is watched by then."""
+        self.socket = empty_socket()
         self._plan = plan
         self._deadlines = deadlines
         self._reader = RequestReader()
-        self._turn: Turn | None = None
+        self._turn: Turn | None = deadlines.begin(RECEIVE_S, self.cut)
         self._taken = False
         self._gate = _thread.allocate_lock()
         self.leaving = False
@@ -70,8 +71,8 @@ class Connection:
     def serve(self) -> None:
         """Answers until one side has had enough; closes the socket, unless that was taken away."""
         try:
-            set_timeouts(self._sock, KEEP_ALIVE_S, SEND_S)
-            if peer_is_ours(self._sock):
+            set_timeouts(self.socket, KEEP_ALIVE_S, SEND_S)
+            if peer_is_ours(self.socket):
                 while self._one():
                     pass
             else:
@@ -79,15 +80,20 @@ class Connection:
         except OSError:
             pass  # the client is gone, or the connection was cut
         finally:
-            if self._turn is not None:
-                self._deadlines.end(self._turn)
+            self.abandon()
             if not self._taken:
                 self._close()
 
+    def abandon(self) -> None:
+        """There is no connection after all."""
+        if self._turn is not None:
+            self._deadlines.end(self._turn)
+
     def refuse(self, text: str) -> None:
         """Says that the server cannot take this connection, and closes it. Never blocks."""
+        self.abandon()
         try:
-            self._sock.recv(RECEIVE_BYTES, _socket.MSG_DONTWAIT)  # a request left unread would reset the connection
+            self.socket.recv(RECEIVE_BYTES, _socket.MSG_DONTWAIT)  # a request left unread would reset the connection
         except OSError:
             pass
         self._send_at_once(Reply(503, text.encode("utf-8")))
@@ -98,7 +104,7 @@ class Connection:
         if not self._gate.acquire(False):
             return  # it is being cut, or is closed: its number may be another's by now
         try:
-            self._sock.shutdown(_socket.SHUT_RDWR)
+            self.socket.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass
         finally:
@@ -106,7 +112,7 @@ class Connection:
 
     def _close(self) -> None:
         self._gate.acquire(True, GATE_S)
-        self._sock.close()
+        self.socket.close()
 
     def _one(self) -> bool:
         """One request and its reply; False if the connection is over."""
@@ -136,7 +142,7 @@ class Connection:
             self._begin()
         while (request := reader.next() if reader.began else None) is None:
             if reader.wants_continue:
-                self._sock.sendall(CONTINUE, _FLAGS)
+                self.socket.sendall(CONTINUE, _FLAGS)
             try:
                 data = self._wait()
             except BlockingIOError:
@@ -154,7 +160,7 @@ class Connection:
         self.idle = True
         if self.leaving:
             return b""
-        data = self._sock.recv(RECEIVE_BYTES)
+        data = self.socket.recv(RECEIVE_BYTES)
         self.idle = False
         return data
 
@@ -169,10 +175,10 @@ class Connection:
         self._turn = self._deadlines.begin(SEND_S, self.cut)
         request = HttpRequest("GET", "/")
         self._send(Reply(error.code, f"{error}\n".encode("utf-8", "backslashreplace")), request, keep_alive=False)
-        self._sock.shutdown(_socket.SHUT_WR)
-        set_timeouts(self._sock, LINGER_S, SEND_S)
+        self.socket.shutdown(_socket.SHUT_WR)
+        set_timeouts(self.socket, LINGER_S, SEND_S)
         dropped = 0
-        while dropped < LINGER_BYTES and (data := self._sock.recv(RECEIVE_BYTES)):
+        while dropped < LINGER_BYTES and (data := self.socket.recv(RECEIVE_BYTES)):
             dropped += len(data)
         return False
 
@@ -181,19 +187,19 @@ class Connection:
         body = memoryview(reply.body).cast("B")
         head = reply_head(reply, size=len(body), keep_alive=keep_alive, minor=request.minor)
         if request.method == "HEAD":
-            self._sock.sendall(head, _FLAGS)
+            self.socket.sendall(head, _FLAGS)
         elif len(body) <= SMALL_REPLY_BYTES:
-            self._sock.sendall(head + body, _FLAGS)
+            self.socket.sendall(head + body, _FLAGS)
         else:
             self._send_large(head, body)
 
     def _send_large(self, head: bytes, body: memoryview) -> None:
         turn = self._deadlines.begin(SEND_S + len(body) / SLOWEST_READER_BYTES_PER_S, self.cut)
         try:
-            sent = self._sock.sendmsg([head, body], [], _FLAGS)
+            sent = self.socket.sendmsg([head, body], [], _FLAGS)
             if sent < len(head):
-                self._sock.sendall(head[sent:], _FLAGS)
-            self._sock.sendall(body[max(0, sent - len(head)) :], _FLAGS)
+                self.socket.sendall(head[sent:], _FLAGS)
+            self.socket.sendall(body[max(0, sent - len(head)) :], _FLAGS)
         finally:
             self._deadlines.end(turn)
 
@@ -222,7 +228,7 @@ class Connection:
         """As much of it as the socket takes without waiting; its buffer is empty, so that is all of it."""
         head = reply_head(reply, size=len(reply.body), keep_alive=False)
         try:
-            self._sock.send(head + reply.body, _FLAGS | _socket.MSG_DONTWAIT)
+            self.socket.send(head + reply.body, _FLAGS | _socket.MSG_DONTWAIT)
         except OSError:
             pass
 

@@ -21,7 +21,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oobdump.errors import ConfigError, StartError
 
@@ -32,6 +32,7 @@ __all__ = [
     "Listener",
     "TcpAddress",
     "UnixAddress",
+    "empty_socket",
     "listen",
     "parse_address",
     "peer_is_ours",
@@ -89,6 +90,11 @@ class TcpAddress:
 Address = UnixAddress | TcpAddress
 
 
+def empty_socket() -> _socket.socket:
+    """A socket object that ``accept`` will fill."""
+    return _socket.socket.__new__(_socket.socket)
+
+
 def parse_address(text: str) -> Address:
     """``unix:/path``, ``/path`` or ``tcp://127.0.0.1:4100``. Raises ``ConfigError``: names are not resolved."""
     path = text.removeprefix("unix:")
@@ -120,6 +126,7 @@ class Listener:
     socket: _socket.socket
     address: Address
     made: tuple[int, int] | None = None
+    reserve: list[int] = field(default_factory=list)
 
     def wait(self) -> None:
         """Until there may be a connection. Every thread that waits is woken: if one is lost, another accepts."""
@@ -127,18 +134,46 @@ class Listener:
         poll.register(self.socket, select.POLLIN)
         poll.poll()
 
-    def accept(self) -> _socket.socket | None:
-        """The next connection; None if another thread has it, or it is gone again. Raises ``OSError``."""
-        try:
-            descriptor, _ = self.socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - socket.accept() without its wrapper
-        except (BlockingIOError, ConnectionAbortedError):
-            return None
+    def accept(self, into: _socket.socket) -> bool:
+        """Makes ``into``, an ``empty_socket``, the next connection; False if another thread has it, or it is gone.
+
+        Raises ``OSError`` without descriptors, and when closed. Nothing is allocated between the kernel's
+        answer and the connection's being in a place where others find it: the collector may take the thread.
+        """
         mine = self.socket
-        sock = _socket.socket(mine.family, mine.type, mine.proto, fileno=descriptor)
-        sock.settimeout(None)  # setdefaulttimeout() is the program's
-        if isinstance(self.address, TcpAddress):
-            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        return sock
+        try:
+            descriptor, _ = mine._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - accept() without its wrapper
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._give_reserve():
+                raise
+            return self.accept(into)
+        into.__init__(mine.family, mine.type, mine.proto, descriptor)  # type: ignore[misc]
+        into.settimeout(None)  # setdefaulttimeout() is the program's
+        if mine.family != _socket.AF_UNIX:
+            into.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        return True
+
+    def refill(self) -> None:
+        """After a connection: the descriptor that is kept for the time when the program has none."""
+        if not self.reserve:
+            try:
+                self.reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        """Gives every descriptor back; the socket file is ``remove``'s."""
+        self._give_reserve()
+        self.socket.close()
+
+    def _give_reserve(self) -> bool:
+        try:
+            os.close(self.reserve.pop())
+        except IndexError:
+            return False
+        return True
 
     def wake(self, waiting: int) -> None:
         """Has every thread return that waits."""

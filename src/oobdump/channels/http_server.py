@@ -1,15 +1,15 @@
 """The HTTP channel: threads that accept, each of which serves what it accepted.
 
 In: a listener, routes, alarms. Out: answered requests, until ``stop``. The rules only this
-module keeps: two threads wait in ``accept`` before any goes to work, for one that works may
-never come back; connections are bounded, and one that is idle makes room for one that asks;
-at rest every thread is blocked in the kernel. Stopping wakes all, waits a little for those
-that run a handler, and closes the socket only when nobody can be about to use it.
+module keeps: two threads wait before any goes to work, for one that works may never come back,
+and all who wait hear of each connection, for one may be lost on its way to it; connections are
+bounded, and one that is idle makes room for one that asks; at rest every thread is blocked in
+the kernel. Stopping wakes all, waits a little for those that run a handler, and closes the
+socket only when nobody can be about to use it.
 """
 
 from __future__ import annotations
 
-import _socket
 import _thread
 import time
 from collections.abc import Callable
@@ -29,7 +29,7 @@ MAX_CONNECTIONS = 64
 """Each is a thread while it lasts, and a stuck handler's stays; a sidecar and a person use two."""
 
 WAITING_THREADS = 2
-"""In ``accept``, at any time: one for the next connection, and the spare."""
+"""For a connection, at any time: one for the next, and the spare."""
 
 RESTING_THREADS = 3
 """One more than must wait, so that clients that come one after the other start no thread."""
@@ -37,8 +37,21 @@ RESTING_THREADS = 3
 STOP_S = 1.0
 """What ``stop`` waits for handlers that run; a stuck one is left behind, as nothing can end it."""
 
+LOST_S = 1.0
+"""A thread that has not come back for so long from what woke all others was caught in something on its way."""
+
 OUT_OF_DESCRIPTORS_S = 0.1
 """Between two tries to accept while the program has no descriptor left."""
+
+
+class _Seat:
+    """A place for a thread that waits; ``since`` is when it began to (monotonic clock)."""
+
+    __slots__ = ("lock", "since")
+
+    def __init__(self) -> None:
+        self.lock = _thread.allocate_lock()
+        self.since = time.monotonic()
 
 
 class HttpServer:
@@ -50,8 +63,9 @@ class HttpServer:
         self._deadlines = Deadlines(alarms)
         self._listener: Listener = listen(address)
         self._members: dict[object, None] = {}
-        self._seats = [_thread.allocate_lock() for _ in range(RESTING_THREADS)]
-        self._connections: dict[Connection, _socket.socket] = {}
+        self._seats = [_Seat() for _ in range(RESTING_THREADS)]
+        self._woken_at = 0.0
+        self._connections: dict[Connection, None] = {}
         self._stopping = False
         self._stopped = Latch()
 
@@ -66,8 +80,8 @@ class HttpServer:
 
     @property
     def _waiting(self) -> int:
-        """Threads in ``accept``, or just before or behind it: each has taken a seat."""
-        return sum(seat.locked() for seat in self._seats)
+        """Threads that wait for a connection: each has taken a seat."""
+        return sum(seat.lock.locked() and not self._is_lost(seat) for seat in self._seats)
 
     def start(self) -> int:
         """Starts accepting; returns the number of threads that could be started."""
@@ -92,15 +106,16 @@ class HttpServer:
         for connection in list(self._connections):
             connection.cut()
         if not self._waiting:
-            self._listener.socket.close()
+            self._listener.close()
 
     def forget(self) -> None:
         """In a forked child: lets go of the parent's sockets, and touches nothing else of the parent's."""
         self._stopped.trip()
         self._stopping = True
-        for sock in (self._listener.socket, *self._connections.values()):
+        for sock in (self._listener.socket, *(connection.socket for connection in self._connections)):
             if sock.fileno() >= 0:
                 close_in_child(sock)
+        self._listener.close()
 
     def _add(self) -> bool:
         """One more thread that accepts; it counts from here on, so that ``stop`` waits for it."""
@@ -113,41 +128,58 @@ class HttpServer:
 
     def _loop(self, me: object) -> None:
         try:
-            while (seat := next((free for free in self._seats if free.acquire(False)), None)) is not None:
-                sock = self._accept(seat)
-                if self._stopping:
+            while (seat := self._take_seat()) is not None:
+                connection = self._next(seat)
+                seat.lock.release()
+                if connection is None:
                     break
+                self._noted()
                 if self._waiting < WAITING_THREADS:
                     self._add()
-                if sock is not None:
-                    self._serve(sock)
+                self._serve(connection)
+                self._listener.refill()
         finally:
             self._members.pop(me, None)
 
-    def _accept(self, seat: _thread.LockType) -> _socket.socket | None:
-        """The next connection; None if there is none after all. Gives the seat back."""
-        try:
-            if not self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
-                self._listener.wait()
-            return None if self._stopping else self._listener.accept()
-        except OSError:
-            if not self._stopping:
+    def _next(self, seat: _Seat) -> Connection | None:
+        """The next connection that this thread gets; None when the server stops."""
+        while not self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
+            seat.since = time.monotonic()
+            self._listener.wait()
+            if self._stopping:
+                break
+            connection = Connection(self._plan, self._deadlines)
+            try:
+                if self._listener.accept(connection.socket):
+                    return connection
+            except OSError:
                 time.sleep(OUT_OF_DESCRIPTORS_S)
-            return None
-        finally:
-            seat.release()
+            connection.abandon()
+        return None
 
-    def _serve(self, sock: _socket.socket) -> None:
-        connection = Connection(sock, self._plan, self._deadlines)
+    def _serve(self, connection: Connection) -> None:
         if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.refuse(f"{MAX_CONNECTIONS} connections are being answered: ask again")
             return
-        self._connections[connection] = sock
+        self._connections[connection] = None
         try:
             connection.leaving = self._stopping
             connection.serve()
         finally:
             self._connections.pop(connection, None)
+
+    def _take_seat(self) -> _Seat | None:
+        """A free seat; None if enough threads wait already: taking one is atomic, so that not all leave at once."""
+        return next((seat for seat in self._seats if seat.lock.acquire(False)), None)
+
+    def _is_lost(self, seat: _Seat) -> bool:
+        """Whether its thread has not come back from an event that woke all who waited."""
+        return seat.since < self._woken_at < time.monotonic() - LOST_S and seat.lock.locked()
+
+    def _noted(self) -> None:
+        """A connection came: who did not hear the one before is replaced, and all should have heard this one."""
+        self._seats = [_Seat() if self._is_lost(seat) else seat for seat in self._seats]
+        self._woken_at = time.monotonic()
 
     def _make_room(self) -> bool:
         """Ends the oldest of the connections that wait for their client; False if all are being answered."""
