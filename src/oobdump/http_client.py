@@ -41,7 +41,8 @@ ROOT_LEVELS = 4
 """``<root>/<job>/dumps/<id>/<worker>``: what is below a root."""
 
 _FINE = range(200, 400)
-_STATUSES: Mapping[int, Status] = {503: "refused", 504: "timeout"}
+_REFUSED = 503
+_STATUSES: Mapping[int, Status] = {_REFUSED: "refused", 504: "timeout"}
 
 
 class Unreachable(OobdumpError):
@@ -102,7 +103,15 @@ class HttpClient:
         return self.ask("GET", path, b"", headers or {}, self.timeout_s)
 
     def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> HttpReply:
-        """One request on a connection of its own. Raises ``Unreachable``; ``ConfigError`` for no address."""
+        """One request on a connection of its own; once more if the server says that it was not even read.
+
+        Raises ``Unreachable``; ``ConfigError`` for no address.
+        """
+        reply = self._ask(method, path, body, headers, timeout_s)
+        unread = reply.code == _REFUSED and reply.headers.get("retry-after") == "0"
+        return self._ask(method, path, body, headers, timeout_s) if unread else reply
+
+    def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> HttpReply:
         connection = _Connection(parse_address(self.address), timeout_s)
         more = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _socket
 import _thread
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -28,6 +29,9 @@ KEEP_ALIVE_S = 5.0
 
 RECEIVE_S = 10.0
 """From a request's first byte to its last: what a person takes to type one by hand."""
+
+READ_S = 2.0
+"""Of that, what it takes us to read a request that is here: a hundred times what it takes under load."""
 
 SEND_S = 10.0
 """Without a byte taken by the reader."""
@@ -49,6 +53,8 @@ RECEIVE_BYTES = 2**14
 SMALL_REPLY_BYTES = 2**15
 """Up to this, one copy costs less than a second buffer; it fits into any socket's own buffer, so no deadline."""
 
+_LOST = b"the thread that read this request was caught in something of the program's: ask again"
+
 _FLAGS = getattr(_socket, "MSG_NOSIGNAL", 0)
 """A program may have given SIGPIPE its deadly default."""
 
@@ -62,11 +68,12 @@ class Connection:
         self._plan = plan
         self._deadlines = deadlines
         self._reader = RequestReader()
-        self._turn: Turn | None = deadlines.begin(RECEIVE_S, self.cut)
-        self._taken = False
+        self._turn: Turn | None = None
+        self._taken = self._unread = False
         self._gate = _thread.allocate_lock()
         self.leaving = False
-        self.idle = True
+        self.idle = False
+        self._begin()
 
     def serve(self) -> None:
         """Answers until one side has had enough; closes the socket, unless that was taken away."""
@@ -129,7 +136,7 @@ class Connection:
         reply = plan.answer()
         self._turn = None
         if not self._deadlines.end(turn):
-            self._taken = True
+            self._taken = not self._unread
             return False
         stays = request.keep_alive and not self.leaving
         self._send(reply, request, keep_alive=stays)
@@ -158,15 +165,26 @@ class Connection:
     def _wait(self) -> bytes:
         """What arrives next; meanwhile the connection may be cut for another's sake."""
         self.idle = True
-        if self.leaving:
-            return b""
-        data = self.socket.recv(RECEIVE_BYTES)
-        self.idle = False
-        return data
+        try:
+            return b"" if self.leaving else self.socket.recv(RECEIVE_BYTES)
+        finally:
+            self.idle = False
 
     def _begin(self) -> None:
         if self._turn is None:
-            self._turn = self._deadlines.begin(RECEIVE_S, self.cut)
+            self._began = time.monotonic()
+            self._turn = self._deadlines.begin(READ_S, self._lost, self._patience)
+
+    def _patience(self) -> float:
+        """A client has until ``RECEIVE_S``; but what is here is read at once, or the thread that should is lost."""
+        return max(0.0, self._began + RECEIVE_S - time.monotonic()) if self.idle else 0.0
+
+    def _lost(self) -> None:
+        """The request is not read in time: the client's fault, or else it is told to ask again."""
+        self._unread = True
+        if not self.idle:
+            self._send_at_once(Reply(503, _LOST, headers=(("Retry-After", "0"),)))
+        self.cut()
 
     def _refuse(self, error: HttpError) -> bool:
         """Answers what is no request, and lets the sender finish: closing at once would destroy the answer."""

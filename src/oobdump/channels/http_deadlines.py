@@ -27,11 +27,12 @@ AGAIN_S = 0.5
 class Turn:
     """Something under way. If ``ends_at`` passes first the turn is lost, and ``late`` is called: it must not block."""
 
-    __slots__ = ("_latch", "ends_at", "late")
+    __slots__ = ("_latch", "ends_at", "late", "patience")
 
-    def __init__(self, ends_at: float, late: Callable[[], object]) -> None:
+    def __init__(self, ends_at: float, late: Callable[[], object], patience: Callable[[], float]) -> None:
         self.ends_at = ends_at
         self.late = late
+        self.patience = patience
         self._latch = Latch()
 
     def win(self) -> bool:
@@ -47,16 +48,16 @@ class Deadlines:
         self._turns: dict[Turn, None] = {}
         self._next = _NEVER
 
-    def begin(self, seconds: float, late: Callable[[], object]) -> Turn:
-        """Something begins that may take so long."""
-        turn = Turn(time.monotonic() + seconds, late)
+    def begin(self, seconds: float, late: Callable[[], object], patience: Callable[[], float] = lambda: 0.0) -> Turn:
+        """Something begins that may take so long, and when that is over ``patience()`` seconds more."""
+        turn = Turn(time.monotonic() + seconds, late, patience)
         self._turns[turn] = None
         self._remind(turn.ends_at)
         return turn
 
     def extend(self, turn: Turn, seconds: float, late: Callable[[], object]) -> None:
         """The same turn goes on with something else."""
-        turn.late = late
+        turn.late, turn.patience = late, lambda: 0.0
         turn.ends_at = time.monotonic() + seconds
         self._remind(turn.ends_at)
 
@@ -76,6 +77,11 @@ class Deadlines:
         now, under_way = time.monotonic(), list(self._turns)
         self._remind(min((max(turn.ends_at, now + AGAIN_S) for turn in under_way), default=_NEVER))
         for turn in under_way:
-            if turn.ends_at <= now and turn.win():
+            if turn.ends_at > now:
+                continue
+            more_s = turn.patience()
+            if more_s > 0:
+                turn.ends_at = now + more_s
+            elif turn.win():
                 self._turns.pop(turn, None)
                 turn.late()

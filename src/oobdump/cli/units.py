@@ -41,8 +41,8 @@ def parse_bytes(text: str) -> int:
 def size(count: int) -> str:
     """``512 B``, ``1.5 KB``, ``12 MB``."""
     value, unit = float(count), "B"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if value < 1000:  # noqa: PLR2004 - so that no number has four digits
+    for larger in ("KB", "MB", "GB", "TB", "PB"):
+        if round(value) < 1000:  # noqa: PLR2004 - so that no number has four digits
             break
         value, unit = value / 1024, larger
     return f"{value:.1f} {unit}" if unit != "B" and value < _PRECISE_BELOW else f"{value:.0f} {unit}"

@@ -200,6 +200,8 @@ def open_value(value: Any) -> Tag:
         return open_value(describe(value))
     try:
         body = kind.to_body(value)
+    except RecursionError:
+        raise  # of whoever encodes, not of the value: it is cut by a walk
     except Exception as error:  # noqa: BLE001 - a dict that changed size meanwhile, a UUID never initialised
         return open_value(mark(value, "object", why=f"it could not be read: {peek.type_name(type(error))}"))
     return open_value(body) if type(body) is Marked else Tag(kind.name, body)

@@ -98,6 +98,8 @@ def describe(value: object) -> Marked:
             if told is not None:
                 return told
         return mark(value, "object", why="its type has no form")
+    except RecursionError:
+        raise  # of whoever encodes, not of the object
     except Exception as error:  # noqa: BLE001 - a class that was altered meanwhile, say
         return Marked("object", why=f"it could not be read: {peek.type_name(type(error))}", at=hex(id(value)))
 

@@ -79,6 +79,8 @@ def items_of(value: Any, limit: int | None = None) -> list[tuple[Any, Any]]:
     for _ in range(MAX_TRIES - 1):
         try:
             return list(islice(dict.items(value), limit))
+        except RecursionError:
+            raise
         except RuntimeError:
             continue
     return list(islice(dict.items(value), limit))
