@@ -146,7 +146,7 @@ class Listener:
         except (BlockingIOError, ConnectionAbortedError):
             return False
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._give_reserve():
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self.give_reserve():
                 raise
             return self.accept(into)
         into.__init__(mine.family, mine.type, mine.proto, descriptor)  # type: ignore[misc]
@@ -165,10 +165,11 @@ class Listener:
 
     def close(self) -> None:
         """Gives every descriptor back; the socket file is ``remove``'s."""
-        self._give_reserve()
+        self.give_reserve()
         self.socket.close()
 
-    def _give_reserve(self) -> bool:
+    def give_reserve(self) -> bool:
+        """Closes the descriptor that was kept; False if there was none."""
         try:
             os.close(self.reserve.pop())
         except IndexError:

@@ -62,6 +62,7 @@ class HttpServer:
         self._plan = plan
         self._deadlines = Deadlines(alarms)
         self._listener: Listener = listen(address)
+        self._listener.refill()
         self._members: dict[object, None] = {}
         self._seats = [_Seat() for _ in range(RESTING_THREADS)]
         self._woken_at = 0.0
@@ -111,6 +112,7 @@ class HttpServer:
     def forget(self) -> None:
         """In a forked child: lets go of the parent's sockets, and touches nothing else of the parent's."""
         self._stopped.trip()
+        self._listener.give_reserve()
         self._stopping = True
         for sock in (self._listener.socket, *(connection.socket for connection in self._connections)):
             if sock.fileno() >= 0:
