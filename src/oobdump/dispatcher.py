@@ -8,7 +8,6 @@ another thread goes on, in the next store if it was a store that did not answer.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from oobdump.runner import Codec, failed, format_stack, run_call
 from oobdump.slots import Slots
 from oobdump.store.layout import Layout
 from oobdump.store.writer import DumpWriter, PartRecord
+from oobdump.threads import current_frames
 
 __all__ = ["MAX_QUEUED", "Dispatcher"]
 
@@ -322,7 +322,7 @@ class Dispatcher:
         name = answer.request.calls[turn.key[1]].name
         text = f"Handler {name} failed: it did not return in time and keeps its slot; this is where it stands"
         part = failed(name, "timeout", 504, text)
-        stack = format_stack(sys._current_frames().get(turn.thread))  # noqa: SLF001 - the only way to see another thread
+        stack = format_stack(current_frames().get(turn.thread))
         body = f"{text}\n{stack}\n".encode("utf-8", "backslashreplace")
         error = part.error and type(part.error)(part.error.type, part.error.message, stack)
         return Part(name, "timeout", 504, "text/plain", "txt", body, answer.request.timeout_s, error)

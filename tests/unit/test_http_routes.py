@@ -231,6 +231,25 @@ def test_what_no_route_expects_is_a_500() -> None:
     assert Plan(fail).answer().code == 500
 
 
+def test_a_registry_that_fails_ends_no_connection() -> None:
+    """Behind ours may be another one, which may fail in its own way: 500."""
+
+    class Failing:
+        """A registry behind ours that breaks its word."""
+
+        def names(self) -> list[str]:
+            """Raises."""
+            raise OSError("gone")
+
+        def find(self, _name: str) -> None:
+            """Raises."""
+            raise OSError("gone")
+
+    routes = Routes(Registry(Failing()), {name: codecs.get(name) for name in codecs.names()}, Slots())
+    assert ask(routes, "POST", "/handler/x").code == 500
+    assert ask(routes, "GET", "/handler/").code == 500
+
+
 def test_a_late_plan_says_where_it_stands() -> None:
     """The 504 names the handler, the deadline and the stack of the thread that is stuck."""
     reply = Plan(Reply, 2.0, "Handler x").late(threading.get_ident())

@@ -8,14 +8,11 @@ here; what goes beyond them is asked for by what PyTorch's clients do not send.
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hmac import compare_digest
-from types import FrameType
 from typing import Protocol
 
 from oobdump.channels.http_wire import FORM, HttpRequest, Reply
@@ -28,6 +25,7 @@ from oobdump.runner import format_stack, run_call
 from oobdump.slots import Slot, Slots
 from oobdump.store import atomic
 from oobdump.store.layout import MANIFEST
+from oobdump.threads import current_frames
 from oobdump.wire import read_request
 
 __all__ = ["HTTP_TIMEOUT_S", "TIMEOUT_HEADER", "Plan", "Routes", "Submit"]
@@ -99,7 +97,7 @@ class Plan:
     def late(self, thread: int) -> Reply:
         """What is said at the deadline: where the thread stands that runs ``answer``."""
         text = f"{self.what} failed: it did not return within {self.timeout_s:g} s; this is where it stands"
-        stack = format_stack(_frames().get(thread))
+        stack = format_stack(current_frames().get(thread))
         return _text(504, f"{text}\n{stack}\n")
 
 
@@ -127,6 +125,8 @@ class Routes:
             return _ready(Reply(404)) if found is None else found(self, request)
         except OobdumpError as error:
             return _ready(_text(error.code, str(error)))
+        except Exception as error:  # noqa: BLE001 - a registry of somebody else's; the connection lives on
+            return _ready(_text(500, f"The server failed: {type(error).__name__}"))
 
     def _index(self, _request: HttpRequest) -> Plan:
         return _ready(Reply(200, _INDEX, "text/html"))
@@ -294,21 +294,6 @@ def _seconds(name: str, text: str) -> float:
     if not 0 < value <= MAX_TIMEOUT_S:
         raise RequestError(f"{name} is {text[:40]!a}: give seconds, above 0 and up to {MAX_TIMEOUT_S:g}")
     return value
-
-
-def _frames() -> dict[int, FrameType]:
-    """Where all threads stand, with the collector off.
-
-    In CPython 3.11 it may run in the middle of this, with the interpreter's list of threads locked,
-    and a ``__del__`` that waits there then stops the whole process.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()  # noqa: SLF001 - the only way to see another thread
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _ready(reply: Reply) -> Plan:

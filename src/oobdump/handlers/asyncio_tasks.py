@@ -16,6 +16,7 @@ from typing import Any
 from oobdump.handlers.coroutines import chain
 from oobdump.handlers.plain import dict_of, text, text_of, type_name
 from oobdump.identity import now_iso
+from oobdump.threads import current_frames
 
 __all__ = ["asyncio_tasks"]
 
@@ -38,7 +39,7 @@ def asyncio_tasks() -> dict[str, Any]:
     problems: list[str] = []
     tasks = [] if module is None else _unfinished(module, problems)
     current = {} if module is None else _current(module)
-    threads = sys._current_frames() if current else {}  # noqa: SLF001 - the only way to see another thread
+    threads = current_frames() if current else {}
     entries = [_guarded(task, current, threads, problems) for task in tasks[:_MAX_TASKS]]
     threads.clear()
     return {

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from oobdump.handlers.plain import text
 from oobdump.request import HandlerRequest
 from oobdump.response import HandlerResponse
+from oobdump.threads import current_frames
 
 __all__ = ["dump_traceback", "listing", "ping"]
 
@@ -93,7 +94,7 @@ def _by_faulthandler() -> bytes:
 def _by_hand() -> Iterator[str]:
     """The same text without a descriptor."""
     me = _thread.get_ident()
-    frames = sys._current_frames()  # noqa: SLF001 - the only way to see another thread
+    frames = current_frames()
     for count, ident in enumerate(list(frames)):
         if count == _MAX_THREADS:
             yield "...\n"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from oobdump.handlers.plain import dict_of, literal, text, text_of
 from oobdump.handlers.redaction import REDACTED, is_secret_name, redact
 from oobdump.identity import now_iso
-from oobdump.threads import thread_names
+from oobdump.threads import current_frames, thread_names
 
 __all__ = ["python_threads", "stacks", "walk"]
 
@@ -108,7 +108,7 @@ def walk(frame: FrameType | None, *, variables: bool = False) -> Stack:
 
 
 def _all_stacks(*, variables: bool) -> dict[int, Stack]:
-    frames = sys._current_frames()  # noqa: SLF001 - the only way to see another thread
+    frames = current_frames()
     return {ident: walk(frames.pop(ident), variables=variables and ident not in thread_names) for ident in list(frames)}
 
 
