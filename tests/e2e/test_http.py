@@ -78,7 +78,7 @@ def test_an_answer_over_http_imports_logs_prints_and_resolves_nothing(tmp_path: 
         assert client.describe("stacks")["name"] == "stacks"
         assert client.run(HandlerCall("stacks", {"no": "é"})).code == 400
         assert client.run(HandlerCall("nope")).code == 404
-        assert client.ask("POST", "/dump", b"{", {"Content-Type": "application/json"}, 10).code == 400
+        assert client.ask("POST", "/dump", b'{"handlers": 1}', {"Content-Type": "application/json"}, 10).code == 400
         assert client.dump(Request((HandlerCall("ping"),)))[0]["status"] == "ok"
         assert (program.handler_file.read_text() if program.handler_file.exists() else "") == ""
 

@@ -72,6 +72,14 @@ def test_only_the_owner_can_connect(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def test_there_is_no_instant_at_which_others_may_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux the file is made with its mode; what is changed afterwards is for other systems."""
+    monkeypatch.setattr(os, "chmod", lambda *_: None)
+    listener = listen(UnixAddress(str(tmp_path / "s")))
+    assert stat.S_IMODE(os.lstat(tmp_path / "s").st_mode) == 0o600
+    close(listener)
+
+
 def test_what_a_dead_server_left_is_taken_over(tmp_path: Path) -> None:
     """A socket file that nobody serves any more is replaced."""
     address = UnixAddress(str(tmp_path / "s"))

