@@ -59,7 +59,7 @@ TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__mai
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
-    "channels.runtime": "removes the FIFOs of dead workers from that directory",
+    "channels.runtime": "removes the FIFOs and sockets of dead workers from that directory",
     "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",
     "torch_bridge.side_door": "closes PyTorch's socket there to others, and removes it",
     "handlers.torch_profile": "PyTorch writes a trace to a file: one in a private temporary directory, removed at once",

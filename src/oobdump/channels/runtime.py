@@ -1,7 +1,7 @@
 """Where bells are: one FIFO per worker in a node-local directory that is ours alone.
 
 In: settings and an identity. Out: a ``Bell``, and in words what keeps others from ringing it.
-Bells of workers that are gone are removed here: a killed worker cannot do it itself.
+Bells and sockets of workers that are gone are removed here: a killed worker cannot do it itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
 
 def _sweep(directory: str, here: Identity) -> None:
     for name in os.listdir(directory):
-        parsed = parse_name(name.removesuffix(".fifo"))
+        parsed = parse_name(name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock"))
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
         if is_alive(here.machine, parsed[2], None) is False:
