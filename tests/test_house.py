@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge"),
+    ("guest",),
     ("doors",),
     ("worker", "client", "job"),
     ("http_client", "control_plane", "sentinel", "report"),
@@ -75,6 +76,7 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
+    ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }

@@ -30,6 +30,7 @@ from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
+from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
 from oobdump.registry import registry
@@ -73,7 +74,9 @@ class Worker:
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
-        self._signals = signals or Signals(self._bell, self._asks())
+        self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
+        self._signals.on_left = self._note
+        self.guest = Guest(self._signals)
         self._doors = None if self._inherited else Doors(given, self._runtime())
         self._entry = roster.Entry(identity, 0, started_at=self.started_at)
         self._count = itertools.count(1)
@@ -95,7 +98,8 @@ class Worker:
             self._signals.rearm_after_fork(self._bell, self._asks())
         else:
             self._signals.arm()
-        self.problems += self._signals.problems
+            self.guest.open()
+        self.problems += [*self._signals.problems, *self._signals.left]
         self._watch.open()
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
@@ -108,6 +112,7 @@ class Worker:
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._note_end("stopped"), self.settings.store_timeout_s)
+        self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
@@ -139,7 +144,7 @@ class Worker:
                 return child
         except Exception:  # noqa: BLE001, S110 - a child that cannot be armed must still run
             pass
-        self._signals.ignore()
+        self._signals.let_go_after_fork()
         return None
 
     def ask(self, request: Request, channel: str) -> Ticket:
@@ -157,7 +162,7 @@ class Worker:
         signals = (
             self._signals.describe()
             if self._signals.armed
-            else {"off": "; ".join(self._signals.problems) or "by setting"}
+            else {"off": "; ".join([*self._signals.problems, *self._signals.left]) or "by setting"}
         )
         sockets = {} if self._doors is None else self._doors.describe()
         return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
@@ -228,6 +233,11 @@ class Worker:
                 return "child"
         return "rank"
 
+    def _note(self, problem: str) -> None:
+        """Something changed after ``start()``: the roster says so."""
+        self.problems.append(problem)
+        self._crew.give(self._write_entry)
+
     def _note_end(self, how: str) -> None:
         if self._entry.registered_ns:
             self._entry = roster.note_end(self.layout, self._entry, at=time.time(), by=self.name, how=how)
@@ -274,6 +284,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     *,
     job: str | None = None,
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
     watch: str | None = None,
@@ -320,7 +331,8 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
             os.register_at_fork(after_in_child=_after_fork)
         atexit.register(_at_exit)
         _worker = made
-        return made
+    made.guest.warn(made.identity.rank)
+    return made
 
 
 def stop() -> None:
