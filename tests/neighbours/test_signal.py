@@ -103,7 +103,7 @@ def test_faulthandler_tells_of_a_crash(tmp_path: Path) -> None:
         with running("fault_enabled", tmp_path / (arm or "alone"), arm) as neighbour:
             if arm:
                 assert neighbour.answers_by_file() == ["request_file"]
-            os.kill(neighbour.pid, signal.SIGSEGV)
+            neighbour.running.release()
             code = neighbour.running.wait_for_exit()
             found[arm] = (code, read(neighbour).splitlines()[0], tracebacks(read(neighbour)))
     assert found[""][:2] == (-signal.SIGSEGV, "Fatal Python error: Segmentation fault")
