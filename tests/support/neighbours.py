@@ -10,6 +10,7 @@ Rule kept here: every wait ends by a note or at a deadline, never by a pause tha
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,11 @@ class Neighbour:
             os.kill(self.pid, signum)
             self.wait_for_notes(before + 1)
         return self.notes
+
+    def interrupt(self) -> list[str]:
+        """SIGINT, once the main thread stands still, until there is another note."""
+        dumps.until(lambda: proc.settled(self.pid, "any"), "a main thread that waits", WITHIN_S)
+        return self.send([signal.SIGINT])
 
     @property
     def entry(self) -> dict[str, Any]:
