@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("guest",),
     ("doors",),
     ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report"),
+    ("http_client", "control_plane", "sentinel", "report", "doctor"),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -54,7 +54,7 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__main__")
+TOOL_SIDE = ("cli", "client", "doctor", "http_client", "job", "report", "sentinel", "__main__")
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {

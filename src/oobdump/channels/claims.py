@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from oobdump import linux
 from oobdump.handlers.plain import read_file
+from oobdump.handlers.process import function_name, is_function
 
 __all__ = ["LIGHTNING", "ignored_for_us", "in_slurm", "owner_name", "requeues", "why_not"]
 
@@ -67,10 +67,9 @@ def in_slurm(environ: Mapping[str, str]) -> bool:
 
 def owner_name(signum: int) -> str | None:
     """Who handles a signal now, in words; None if nobody does."""
-    handler: Any = signal.getsignal(signum)
-    if callable(handler) and not isinstance(handler, signal.Handlers):
-        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-        return f"{getattr(handler, '__module__', None) or type(handler).__module__}.{name}"
+    handler = signal.getsignal(signum)
+    if is_function(handler) and handler is not None:
+        return function_name(handler)
     address = linux.sigaction_handler(signum) if linux.AVAILABLE else _DEFAULT
     if address in (_DEFAULT, _IGNORED) and handler is not None:
         return None

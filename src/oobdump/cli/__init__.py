@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "ls": ("oobdump.cli.ls:ls", "List the dumps of a job, newest first."),
         "show": ("oobdump.cli.show:show", "Show what was answered."),
         "handlers": ("oobdump.cli.handlers:handlers", "List what can be asked."),
+        "doctor": ("oobdump.cli.doctor:doctor", "Find out what would make a dump fail."),
         "prune": ("oobdump.cli.prune:prune", "Remove old dumps."),
     }
 )

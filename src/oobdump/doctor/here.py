@@ -1,0 +1,72 @@
+"""This Python and this system: what a worker that starts with it would be.
+
+In: the interpreter that runs the doctor. Out: findings. The rule only this module keeps: what was never
+tried is called untested, not broken.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+
+from oobdump.doctor.model import Check, Finding, Kind, Subject
+
+__all__ = ["CHECKS"]
+
+TESTED = ((3, 10), (3, 13))
+"""The oldest and the newest Python that the tests run on."""
+
+_ACTS = "import sys; sys.exit(0 if 'oobdump.arming' in sys.modules else 3)"
+_ACTS_WITHIN_S = 20.0
+
+UNTESTED = Kind(
+    "python-untested",
+    "note",
+    "everything may work here, but no test has shown it",
+    "use CPython 3.10 to 3.13 with a GIL where that matters to you",
+)
+NOT_LINUX = Kind(
+    "not-linux",
+    "warning",
+    "there is no signalfd and no inotify here: a signal reaches a worker only while it runs Python, files are polled",
+    "nothing to do on this system",
+)
+PTH_SILENT = Kind(
+    "run-does-not-arm",
+    "warning",
+    "`oobdump run` cannot arm programs of this Python: its .pth file is missing, or -S or another site keeps it out",
+    "install oobdump with pip into the environment of the program; or call oobdump.start() in it",
+)
+
+
+def _python(_subject: Subject) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.implementation.name != "cpython" or not TESTED[0] <= sys.version_info[:2] <= TESTED[1]:
+        yield UNTESTED.found(f"this is {sys.implementation.name} {version}", version=version)
+    elif sysconfig.get_config_var("Py_GIL_DISABLED"):
+        yield UNTESTED.found(f"this is a free-threaded build of CPython {version}", version=version)
+    if sys.platform != "linux":
+        yield NOT_LINUX.found(f"this is {sys.platform}", platform=sys.platform)
+
+
+def _arming(subject: Subject) -> Iterator[Finding]:
+    """Asked of a fresh Python, as ``oobdump run`` asks: the file may be there and not act."""
+    done = subprocess.run(  # noqa: S603 - this Python, with a program of ours
+        [sys.executable, "-c", _ACTS],
+        env={**subject.environ, "OOBDUMP_ARM": "probe"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=_ACTS_WITHIN_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        yield PTH_SILENT.found(f"{sys.executable} starts without it", python=sys.executable)
+
+
+CHECKS = (
+    Check("python", "machine", "version and build of this Python; the system", (UNTESTED, NOT_LINUX), _python),
+    Check("run", "machine", "whether a fresh Python of this environment can be armed", (PTH_SILENT,), _arming, 30.0),
+)
