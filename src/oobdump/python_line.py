@@ -15,7 +15,7 @@ from typing import Literal
 __all__ = ["Known", "PythonLine", "known_as", "read"]
 
 Kind = Literal["script", "module", "text", "none"]
-Known = Literal["launcher", "helper"]
+Known = Literal["launcher", "helper", "oobdump"]
 
 _TAKES_A_WORD = ("-W", "-X", "--check-hash-based-pycs")
 """Options whose value may be the next word."""
@@ -70,10 +70,12 @@ def read(line: Sequence[str]) -> PythonLine:
 
 
 def known_as(line: PythonLine) -> Known | None:
-    """Whether this is a program that is known to start ranks, or to help them, without being one."""
+    """Whether this is known as a program that starts ranks, helps them, or asks them, without being one."""
     if line.kind == "text":
         return "helper" if any(text in line.program for text in _HELPER_TEXTS) else None
     name = os.path.basename(line.program).removesuffix(".py")
+    if (line.kind, line.program) == ("module", "oobdump") or (line.kind, name) == ("script", "oobdump"):
+        return "oobdump"
     module = line.kind == "module" and line.program in _LAUNCHER_MODULES
     script = line.kind == "script" and name in _LAUNCHER_SCRIPTS
     command = (line.program if line.kind == "module" else name, *line.words[:1]) in _LAUNCHER_COMMANDS

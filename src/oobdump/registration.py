@@ -7,6 +7,7 @@ this module keeps: a child that was never asked leaves nothing behind, since the
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import time
@@ -21,7 +22,11 @@ from oobdump.identity import Identity
 from oobdump.store import retention, roster
 from oobdump.store.layout import Layout
 
-__all__ = ["Registration", "identity_after_fork", "own_identity"]
+__all__ = ["LEAVE_S", "Registration", "identity_after_fork", "own_identity"]
+
+
+LEAVE_S = 1.0
+"""How long an exit waits for the dump root: what is not said by then is found out by whoever looks."""
 
 
 def own_identity(job: str | None) -> Identity:
@@ -42,6 +47,7 @@ class Registration:
         self._bells = bells
         self._entry = roster.Entry(identity, 0, started_at=started_at)
         self._left = False
+        self._writing = _thread.allocate_lock()
         self.was_asked = False
 
     def role(self) -> Identity:
@@ -53,18 +59,20 @@ class Registration:
     def write(self, identity: Identity, channels: Mapping[str, Any], problems: Iterable[str]) -> None:
         """Enters the roster, or says anew how the worker can be reached."""
         entry = replace(self._entry, identity=identity, channels=channels, problems=tuple(problems))
-        if not self._left:
-            self._entry = roster.write(self._layout, entry)
-        if self._left:  # it left meanwhile, perhaps before there was anything to take back
-            self.leave()
+        with self._writing:
+            if not self._left:
+                self._entry = roster.write(self._layout, entry)
 
     def leave(self) -> None:
-        """At exit: says so, or is gone without a trace."""
+        """At exit: says so, or is gone without a trace. What is being written just now is waited for."""
         self._left = True
+        written = self._writing.acquire(True, LEAVE_S)
         if self._entry.identity.role == "child" and not self.was_asked:
             roster.remove(self._layout, self._entry.worker)
         else:
             self.note_end(roster.EXITING)
+        if written:
+            self._writing.release()
         self.sweep()
 
     def note_end(self, how: str) -> None:

@@ -33,7 +33,7 @@ from oobdump.errors import StartError, StoreError
 from oobdump.forks import ForkGuard, at_end_of_child
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity
-from oobdump.registration import Registration, identity_after_fork, own_identity
+from oobdump.registration import LEAVE_S, Registration, identity_after_fork, own_identity
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import atomic, retention
@@ -128,8 +128,8 @@ class Worker:
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
         self._signals.ignore()
-        self._bell.remove()
-        self._within(self._registration.leave, 1.0)
+        if self._within(self._registration.leave, LEAVE_S) is None:
+            self._bell.remove()  # else the FIFO stays, and tells whoever sweeps that an entry stayed, too
         if self._doors is not None:
             self._doors.leave()
 

@@ -36,7 +36,11 @@ def arm() -> None:
     _done.append(os.getpid())
     early.guard()  # before the next line, which takes a tenth of a second
     try:
-        from oobdump.worker import start  # noqa: PLC0415 - a program that is not to be armed must not load it
+        from oobdump import python_line  # noqa: PLC0415 - a program that is not to be armed must not load it
+
+        if python_line.known_as(python_line.read(sys.orig_argv)) == "oobdump":
+            return  # it asks, and is not asked
+        from oobdump.worker import start  # noqa: PLC0415 - the same
 
         start()
     except Exception as error:  # noqa: BLE001 - see the docstring
