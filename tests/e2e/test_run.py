@@ -90,16 +90,20 @@ oobdump_dump = w.dump("ping")
 
 
 def test_without_the_variable_the_pth_loads_nothing_and_costs_nothing(armed: Installed, tmp_path: Path) -> None:
-    """Not one module more, and under 50 µs a start where ``import oobdump`` alone takes milliseconds."""
+    """Not one module more; its line takes as long as one look at a variable, up to the noise of the machine."""
     code = f"""
 import sys, time
 loaded = set(sys.modules)
-line = open({str(PTH)!r}).read()
+line, look = open({str(PTH)!r}).read(), 'import os; os.environ.get("SOMETHING")'
 exec(line)
-began = time.perf_counter()
-for _ in range(1000): exec(line)
-each = (time.perf_counter() - began) / 1000
-print(sorted(set(sys.modules) - loaded), any("oobdump" in name for name in loaded), each < 50e-6)
+def fastest(text):
+    took = []
+    for _ in range(2000):
+        began = time.perf_counter()
+        exec(text)
+        took.append(time.perf_counter() - began)
+    return min(took)
+print(sorted(set(sys.modules) - loaded), any("oobdump" in name for name in loaded), fastest(line) < 4 * fastest(look))
 """
     done = armed.call_as_it_is(tmp_path, armed.python, "-c", code)
     assert lines(done) == ["[] False True"]
@@ -290,7 +294,8 @@ def told(queue):
     queue.put(me())
 if __name__ == "__main__":
     print("main", me(), flush=True)
-    print("subprocess", subprocess.run([sys.executable, "-c", {ROLES!r}], capture_output=True, text=True).stdout, end="")
+    words = [sys.executable, "-c", {ROLES!r}]
+    print("subprocess", subprocess.run(words, capture_output=True, text=True).stdout, end="")
     for method in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(method)
         queue = context.Queue()

@@ -63,8 +63,8 @@ class Installed:
 
     def call_as_it_is(self, place: Path, *words: str, env: dict[str, str] | None = None, **how: Any) -> Any:
         """Runs a command to its end."""
-        given = {"capture_output": True, "text": True, "timeout": WITHIN_S, "check": False, **how}
-        return subprocess.run(words, env=self.environment(place, **(env or {})), **given)
+        given = {"capture_output": True, "text": True, "timeout": WITHIN_S, **how}
+        return subprocess.run(words, check=False, env=self.environment(place, **(env or {})), **given)
 
     def start(self, place: Path, words: Sequence[str], token: str = "", **extra: str) -> subprocess.Popen[bytes]:
         """Starts a command, its output in files; whoever carries the token belongs to it."""
