@@ -57,10 +57,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> _Any:
     """A public name, from the module that has it; found here from then on."""
-    from importlib import import_module  # noqa: PLC0415 - not before a name is used
-
     if name not in _HOMES:
         raise AttributeError(f"module 'oobdump' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - not before a name is used
+
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
