@@ -10,15 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
 import click
 
 from oobdump import arming, doors, early, python_line
-from oobdump.cli import output, programs
+from oobdump.cli import output, programs, pth
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.config import settings
@@ -26,15 +24,8 @@ from oobdump.identity import Identity
 
 __all__ = ["run"]
 
-PTH = "zzz_oobdump_arm.pth"
-"""Beside the package, where it is installed; a source tree on PYTHONPATH has none that acts."""
-
 _PYTHON_IGNORES = ("SIGPIPE", "SIGXFSZ")
 """What the interpreter ignores for itself when it starts: handed on, ``yes | head`` would complain."""
-
-_PROBE = "import sys; sys.exit(0 if 'oobdump.arming' in sys.modules else 3)"
-_PROBE_WITHIN_S = 10.0
-"""A Python starts in 20 ms; from a cold network file system it may take seconds."""
 
 _DIRECTORIES = ("dir", "runtime_dir", "fallback_dir")
 
@@ -95,43 +86,10 @@ def _why_not(found: programs.Command, environ: Mapping[str, str]) -> list[str]:
     flags = python_line.read(found.line).flags
     if "S" in flags:
         return [f"{python} is run with -S and will not be armed: leave -S out, or call oobdump.start() in the program"]
-    if _acts_in(python, environ):
+    if pth.acts_in(python, environ):
         return []
     step = f"`{python} -m pip install oobdump` (from its sources: `-m pip install -e DIRECTORY`)"
     return [f"{python} has no installed oobdump, so the program runs and will not be armed: {step}"]
-
-
-def _acts_in(python: str, environ: Mapping[str, str]) -> bool:
-    """Whether that Python runs our ``.pth`` file. Of this one we know; another is asked."""
-    if _same_place(python, sys.executable):
-        return any(os.path.isfile(os.path.join(place, PTH)) for place in _site_directories())
-    try:
-        asked = subprocess.run(  # noqa: S603 - the very program that the user wants to run
-            [python, "-c", _PROBE],
-            env={**environ, arming.VARIABLE: arming.PROBE},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_PROBE_WITHIN_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return True  # not known: no reason to warn
-    return asked.returncode == 0
-
-
-def _same_place(one: str, other: str) -> bool:
-    """Whether two paths are Pythons of one environment: a virtual one is known by its directory alone."""
-    return os.path.realpath(os.path.dirname(one)) == os.path.realpath(os.path.dirname(other)) and os.path.samefile(
-        one, other
-    )
-
-
-def _site_directories() -> list[str]:
-    import site  # noqa: PLC0415 - loaded already, unless this Python runs with -S
-
-    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-    return [*site.getsitepackages(), *user]
 
 
 def _become(found: programs.Command, environ: Mapping[str, str]) -> NoReturn:
