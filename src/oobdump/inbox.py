@@ -253,7 +253,7 @@ class Inbox:
             return self._reject(
                 look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file"
             )
-        drops.take_away(self.layout, seen.name, seen.version)
+        drops.take_away(self.layout, seen.name, seen.version, accepted.id)
         return replace(look, accepted=(*look.accepted, standing or accepted))
 
     def _reject(self, look: Look, seen: Seen, reason: str) -> Look:

@@ -70,6 +70,7 @@ _ALL = (
     Program("c_wait_gil_held", "wait_in_c_with_gil"),
     Program("d_state", "wait_in_vfork", "uninterruptible"),
     Program("gloo_all_reduce", "main", frames=("enter_all_reduce", "stay_outside"), announcements=RANKS, ranks=RANKS),
+    Program("debug_pages", "main", frames=("enter_all_reduce", "stay_outside"), announcements=RANKS, ranks=RANKS),
     Program("asyncio_owns_wakeup_fd", "wait_in_coroutine"),
     Program("asyncio_owns_signal", "run_loop", "poll"),
     Program("logging_lock", "wait_holding_logging_locks", trap="log_something"),

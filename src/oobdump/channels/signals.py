@@ -128,22 +128,36 @@ class Signals:
             self._drop_wakeup()
         self._open()
 
-    def rearm_after_fork(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
-        """In a forked child: the same signals, another bell. The parent's FIFO is not touched again."""
-        old, self._bell = self._bell.descriptor, bell
-        for signum, line in self._lines.items():
-            line.ask = asks[signum]
-        self._main.here()
+    def let_go(self) -> None:
+        """In a forked child, before the parent's descriptors are closed: their numbers are other files' soon."""
+        current = signal.set_wakeup_fd(-1)
+        if current not in (self._bell.descriptor, -1):
+            signal.set_wakeup_fd(current)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        current = signal.set_wakeup_fd(-1)
-        if current not in (old, -1):
-            signal.set_wakeup_fd(current)
-        elif self.wakeup:
-            signal.set_wakeup_fd(bell.descriptor, warn_on_full_buffer=False)
+
+    def rearm_after_fork(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
+        """In a forked child that has let go: the same signals, another bell."""
+        self._bell = bell
+        for signum, line in self._lines.items():
+            line.ask = asks[signum]
+            line.forwarded.clear()
+            line.owed.clear()
+        self._main.here()
+        if self.wakeup:
+            self._take_wakeup()
         signal.pthread_sigmask(signal.SIG_BLOCK, self.armed)
         self._open()
+
+    def disarm_after_fork(self) -> None:
+        """In a forked child that has let go and does not answer: as ``disarm``, but what would end it is ignored."""
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            self._give_back(line)
+            if signal.getsignal(line.signum) is signal.SIG_DFL and not line.aside:
+                signal.signal(line.signum, signal.SIG_IGN)
+        self._unblock(lines)
 
     def disarm(self) -> None:
         """Gives back what ``arm`` found: handlers (C ones too), wake-up descriptor, mask. Then close the bell."""
@@ -155,8 +169,7 @@ class Signals:
             self._read_pending()
             os.close(self._descriptor)
             self._descriptor = -1
-        unblocked = [signum for signum, line in lines.items() if not (line.was_blocked or line.aside)]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, unblocked)
+        self._unblock(lines)
         self._main.give_back()
 
     def release(self, signum: int, why: str) -> None:
@@ -173,17 +186,9 @@ class Signals:
         self._give_back(line)
         self._keep_out(line, why)
 
-    def let_go_after_fork(self) -> None:
-        """In a forked child that does not answer: nothing is blocked, no signal of ours kills, what is theirs runs."""
-        self.ignore()
-        current = signal.set_wakeup_fd(-1)
-        if current not in (self._bell.descriptor, -1):
-            signal.set_wakeup_fd(current)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [n for n, line in self._lines.items() if not line.was_blocked])
-        self._lines = {}
+    def _unblock(self, lines: Mapping[int, _Line]) -> None:
+        unblocked = [signum for signum, line in lines.items() if not (line.was_blocked or line.aside)]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, unblocked)
 
     def ignore(self) -> None:
         """At exit: from here to the end of the process a request signal must kill nobody."""
@@ -193,6 +198,8 @@ class Signals:
 
     def describe(self) -> dict[str, object]:
         """What the roster says of this channel."""
+        if not self.armed:
+            return {"off": "; ".join([*self.problems, *self.left]) or "by setting"}
         return {
             "armed": [signal_name(signum) for signum in self.armed],
             "through": "signalfd" if self._descriptor >= 0 else "wake-up descriptor" if self.wakeup else "handler",
