@@ -21,7 +21,7 @@ from oobdump.cli.output import Cell
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client, Outcome, find_job, jobs
 from oobdump.config import settings
-from oobdump.doctor import Done, Finding, Subject, examine, proc
+from oobdump.doctor import CHECKS, Done, Finding, Subject, examine, proc
 from oobdump.doctor.worker import NOT_ARMED
 from oobdump.errors import OobdumpError, StoreError
 from oobdump.identity import Identity, Machine
@@ -43,9 +43,19 @@ _ASKED = ("ping", "process")
 @click.command()
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(min=1), metavar="PID", help="This worker.")
 @click.option("--worker", "words", multiple=True, metavar="WHO", help="These workers (a name, ranks, a host, a role).")
+@click.option(
+    "--check",
+    "checks",
+    multiple=True,
+    type=click.Choice([check.name for check in CHECKS]),
+    metavar="NAME",
+    help="Only this check (may be given several times).",
+)
 @json_option
 @place_options
-def doctor(place: Place, *, pids: tuple[int, ...], words: tuple[str, ...], as_json: bool) -> int:
+def doctor(
+    place: Place, *, pids: tuple[int, ...], words: tuple[str, ...], checks: tuple[str, ...], as_json: bool
+) -> int:
     """Find out what would make a dump fail here, or in a worker, and what mends it.
 
     Without options: this machine and, if a job is there, its workers that run. With --pid or --worker only
@@ -54,7 +64,7 @@ def doctor(place: Place, *, pids: tuple[int, ...], words: tuple[str, ...], as_js
     layout, entries = _workers(place, pids, words)
     machine = Subject(settings(), {**os.environ}, layout)
     found = [*_unknown(place, pids, entries)]
-    done = [*examine(machine, [*_subjects(machine, entries)])]
+    done = [*examine(machine, [*_subjects(machine, entries)], checks)]
     findings = [*found, *(finding for each in done for finding in each.findings)]
     if as_json:
         output.emit(_document(layout, done, findings))
@@ -201,4 +211,4 @@ def _print(layout: Layout, entries: Sequence[Entry], done: Sequence[Done], findi
     counts = ", ".join(f"{name}: {sum(each.severity == name for each in findings)}" for name in order)
     output.say("") if rows else None
     what = f"this machine, {layout.root} and {len(entries)} worker{'' if len(entries) == 1 else 's'}"
-    output.sentence(f"{len(done)} checks of {what} ({counts})")
+    output.sentence(f"{len(done)} check{'' if len(done) == 1 else 's'} of {what} ({counts})")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from oobdump.doctor import directories, events, here, sight, torch, worker
 from oobdump.doctor.model import Check, Finding, Kind, Severity, Subject
 
-__all__ = ["CHECKS", "KINDS", "Check", "Done", "Finding", "Kind", "Severity", "Subject", "examine"]
+__all__ = ["CHECKS", "KINDS", "Check", "Done", "Finding", "Kind", "Severity", "Subject", "do", "examine"]
 
 CHECK_FAILED = Kind(
     "check-failed",
@@ -55,14 +55,15 @@ class Done:
     seconds: float
 
 
-def examine(machine: Subject, workers: Sequence[Subject] = ()) -> Iterator[Done]:
-    """Does every check, the machine's once and the workers' for each; gives each as it is done."""
+def examine(machine: Subject, workers: Sequence[Subject] = (), names: Collection[str] = ()) -> Iterator[Done]:
+    """Does every check, or those of these names, the machine's once and the workers' for each."""
     for check in CHECKS:
-        for subject in (machine,) if check.about == "machine" else workers:
-            yield _do(check, subject)
+        if check.name in names or not names:
+            for subject in (machine,) if check.about == "machine" else workers:
+                yield do(check, subject)
 
 
-def _do(check: Check, subject: Subject) -> Done:
+def do(check: Check, subject: Subject) -> Done:
     """One check, on a thread that may be lost to a file system that hangs."""
     found: list[Finding] = []
     name = None if subject.entry is None else subject.entry.worker

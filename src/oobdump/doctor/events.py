@@ -24,7 +24,9 @@ __all__ = ["CHECKS"]
 _WITHIN_S = 2.0
 """An event takes microseconds; this is for a loaded machine."""
 
-_LIMITS = "/proc/sys/fs/inotify"
+_LIMITS = ("/proc/sys/fs/inotify/max_user_{}", "/proc/sys/user/max_inotify_{}")
+"""Of this machine, and of this user namespace; the lower one counts."""
+
 _HEAD = struct.Struct("iIII")
 """``struct inotify_event`` without its name (inotify(7))."""
 
@@ -61,7 +63,7 @@ def _events(subject: Subject) -> Iterator[Finding]:
     try:
         descriptor = linux.inotify()
     except OSError as error:
-        limit = _limit("max_user_instances")
+        limit = _limit("instances")
         yield INSTANCES.found(f"inotify_init1 fails: {error.strerror}; the limit is {limit}", limit=limit)
         return
     try:
@@ -80,7 +82,7 @@ def _delivered(descriptor: int, directory: str) -> Iterator[Finding]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        limit = _limit("max_user_watches")
+        limit = _limit("watches")
         yield WATCHES.found(f"inotify_add_watch fails: {error.strerror}; the limit is {limit}", limit=limit)
         return
     try:
@@ -110,8 +112,13 @@ def _names(data: bytes) -> Iterator[str]:
 
 
 def _limit(name: str) -> int | None:
+    found = [limit for path in _LIMITS if (limit := _number(path.format(name))) is not None]
+    return min(found, default=None)
+
+
+def _number(path: str) -> int | None:
     try:
-        with open(f"{_LIMITS}/{name}", encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
             return int(file.read())
     except (OSError, ValueError):
         return None

@@ -110,11 +110,12 @@ def _words(cause: Mapping[str, object]) -> str:
     """The likeliest cause, in words."""
     if not cause["sys_ptrace"] and cause["its_uid"] != cause["our_uid"]:
         return f"it runs as uid {cause['its_uid']}, and we are uid {cause['our_uid']}"
-    if cause["dumpable"] is False:
-        return "it is not dumpable (PR_SET_DUMPABLE, or its program file may not be read)"
     if cause["yama_scope"]:
         return f"kernel.yama.ptrace_scope is {cause['yama_scope']}"
-    return "a seccomp filter is set" if cause["seccomp"] else "it has capabilities that we lack, or other namespaces"
+    if cause["seccomp"]:
+        return "a seccomp filter is set"
+    maybe = "is" if cause["dumpable"] is False else "may be"
+    return f"it {maybe} not dumpable (PR_SET_DUMPABLE, or a program file that may not be read)"
 
 
 def py_spy() -> str | None:
