@@ -132,10 +132,10 @@ def test_the_text_names_the_finding_and_the_next_step(root: Path) -> None:
         [*programs.OOBDUMP, "doctor", *only("root")], env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert f"root-foreign: {root} is writable by others" in done.stdout
-    assert "next: set another directory with OOBDUMP_DIR" in done.stdout
-    assert "1 check of this machine" in done.stdout
-    assert "(error: 1, warning: 0, note: 0)" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert f"root-foreign: {root} is writable by others" in said
+    assert "next: set another directory with OOBDUMP_DIR" in said
+    assert f"1 check of this machine, {root} and 0 workers (error: 1, warning: 0, note: 0)" in said
 
 
 def test_a_root_that_is_not_there_is_a_note(tmp_path: Path) -> None:
@@ -225,10 +225,14 @@ def test_nowhere_for_a_bell(root: Path) -> None:
     assert [*found] == ["socket-path-long"]
 
 
-def test_a_runtime_directory_that_is_set_and_missing(root: Path) -> None:
-    """As on many compute nodes: a note, since /tmp serves."""
-    missing = {"XDG_RUNTIME_DIR": str(root / "none"), "OOBDUMP_RUNTIME_DIR": ""}
-    assert [*findings(*only("runtime"), root=root, env=missing)] == ["xdg-unusable"]
+def test_a_runtime_directory_that_is_set_and_cannot_be_used(root: Path) -> None:
+    """Missing, as on many compute nodes, or open to others: a note, since /tmp serves."""
+    root.chmod(0o777)
+    for path, why in (("/proc/none", "is not there"), (str(root), "is writable by others (mode 0777)")):
+        env = {"XDG_RUNTIME_DIR": path, "OOBDUMP_RUNTIME_DIR": ""}
+        found = findings(*only("runtime"), root=root.parent, env=env)
+        assert [*found] == ["xdg-unusable"]
+        assert found["xdg-unusable"]["seen"] == f"XDG_RUNTIME_DIR is {path!r}, which {why}"
 
 
 def limited(name: str) -> list[str]:

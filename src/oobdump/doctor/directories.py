@@ -164,9 +164,9 @@ def _runtime(subject: Subject) -> Iterator[Finding]:
     candidates = runtime_dir_candidates(subject.settings.runtime_dir, subject.environ)
     yield from _none_usable(candidates, trial.takes_fifo, RUNTIME_NONE)
     xdg = subject.environ.get("XDG_RUNTIME_DIR", "")
-    if xdg and not subject.settings.runtime_dir and (why := _not_private(xdg)):
-        yield XDG_UNUSABLE.found(f"XDG_RUNTIME_DIR is {xdg!r}, which {why}", path=xdg)
     usable = [path for path in candidates if _why_unusable(path, trial.takes_fifo) is None]
+    if xdg and not subject.settings.runtime_dir and f"{xdg}/oobdump" not in usable:
+        yield XDG_UNUSABLE.found(f"XDG_RUNTIME_DIR is {xdg!r}, which {_not_private(xdg) or 'takes no FIFO'}", path=xdg)
     longest = name_of(99_999, Machine.here().host, _LONGEST_PID)
     path = socket_path(usable[0], subject.layout.job, longest) if usable else ""
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
@@ -183,8 +183,8 @@ def _none_usable(places: list[str], takes: Callable[[str], OSError | None], kind
 def _why_unusable(path: str, takes: Callable[[str], OSError | None]) -> str | None:
     """Why a private directory at ``path`` cannot be had; None if it can. It is not made."""
     there = path if os.path.lexists(path) else _existing_parent(path)
-    if there == path and (why := _not_private(path)):
-        return f"it {why}"
+    if there in (path, os.path.dirname(path)) and (why := _not_private(there)):
+        return f"{there} {why}"
     error = takes(there)
     return None if error is None else f"{there}: {error.strerror}"
 
@@ -196,9 +196,10 @@ def _not_private(path: str) -> str:
         return "is not there" if isinstance(error, FileNotFoundError) else f"cannot be looked at: {error.strerror}"
     if not stat.S_ISDIR(found.st_mode):
         return "is no directory"
-    if found.st_uid != os.geteuid():
+    if found.st_uid not in (0, os.geteuid()):
         return f"belongs to uid {found.st_uid}, and we are uid {os.geteuid()}"
-    return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o})" if found.st_mode & 0o022 else ""
+    open_to_others = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o})" if open_to_others else ""
 
 
 def _existing_parent(path: str) -> str:
