@@ -204,7 +204,7 @@ class Inbox:
         turned = sorted(names[start:] + names[:start], key=lambda name: name not in whole)
         return turned[:MAX_FILES_A_LOOK]
 
-    def _one(  # noqa: PLR0913 - one argument a fact
+    def _one(
         self, look: Look, name: str, live: Sequence[roster.Entry], gone: Sequence[roster.Entry], *, settled: bool
     ) -> Look:
         wall, now = (
@@ -259,7 +259,7 @@ class Inbox:
             return self._reject(
                 look, seen, f"the id {accepted.id} is already used: choose another, or `touch` the file"
             )
-        drops.take_away(self.layout, seen.name, seen.version)
+        drops.take_away(self.layout, seen.name, seen.version, accepted.id)
         return replace(look, accepted=(*look.accepted, standing or accepted))
 
     def _reject(self, look: Look, seen: Seen, reason: str) -> Look:

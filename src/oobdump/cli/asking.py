@@ -7,6 +7,7 @@ answer: what is known by then is shown.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -18,13 +19,17 @@ from oobdump.cli import output
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.client import Client, Outcome
+from oobdump.http_client import ask_by_http
 from oobdump.inbox import candidates
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
 from oobdump.targets import select
 from oobdump.wire import read_request, request_to_bytes
 
-__all__ = ["ask", "progress_line"]
+__all__ = ["ask", "ask_over_http", "progress_line"]
+
+HTTP_VARIABLE = "OOBDUMP_HTTP_TOKEN"
+"""What a worker is started with for its TCP port, the asker has too; an option would show in `ps`."""
 
 _REFRESHES_PER_S = 4
 
@@ -41,6 +46,11 @@ def ask(client: Client, request: Request) -> tuple[AcceptedRequest, list[Outcome
             pass
     output.note(f"interrupted: this is what is known now; later `oobdump show {accepted.id}` may know more")
     return accepted, client.outcomes(accepted)
+
+
+def ask_over_http(client: Client, request: Request) -> list[Outcome]:
+    """Asks each worker at its own server. Raises as ``ask`` does."""
+    return ask_by_http(client, _checked(client, request), token=os.environ.get(HTTP_VARIABLE) or None)
 
 
 def _checked(client: Client, request: Request) -> Request:

@@ -20,7 +20,17 @@ from oobdump.request import AcceptedRequest
 from oobdump.store.layout import Layout
 from oobdump.store.writer import PartRecord
 
-__all__ = ["answered", "coverage", "document", "exit_code", "outcome_document", "print_table", "rank_text", "who"]
+__all__ = [
+    "answered",
+    "coverage",
+    "document",
+    "exit_code",
+    "http_document",
+    "outcome_document",
+    "print_table",
+    "rank_text",
+    "who",
+]
 
 SCHEMA_VERSION = 1
 
@@ -54,6 +64,19 @@ def document(layout: Layout, accepted: AcceptedRequest, outcomes: Iterable[Outco
         "dump_dir": layout.request_dir(accepted.id),
         "outcomes": [outcome_document(outcome) for outcome in outcomes],
     }
+
+
+def http_document(layout: Layout, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """The object that ``request --via http --json`` prints: each worker's dump has a request id of its own."""
+    documents = []
+    for outcome in outcomes:
+        dump = outcome.dump
+        own = {
+            "request_id": None if dump is None else dump.request_id,
+            "dump_dir": None if dump is None else layout.request_dir(dump.request_id),
+        }
+        documents.append(outcome_document(outcome) | own)
+    return {"schema_version": SCHEMA_VERSION, "job": layout.job, "outcomes": documents}
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
