@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from collections.abc import Callable
 
 from oobdump.channels import claims
 from oobdump.channels.signals import Signals, signal_name
@@ -23,10 +24,11 @@ _STACK_LEVEL = 3
 
 
 class Guest:
-    """One for a worker. ``open`` after the signals were armed, in the main thread."""
+    """One for a worker. ``open`` after the signals were armed, in the main thread; ``note`` tells the roster."""
 
-    def __init__(self, signals: Signals) -> None:
+    def __init__(self, signals: Signals, note: Callable[[str], None]) -> None:
         self._signals = signals
+        signals.on_left = note
         self._hook = ImportHook(self._lightning_came, claims.LIGHTNING)
 
     def open(self) -> None:

@@ -34,6 +34,7 @@ from oobdump.forks import ForkGuard, at_end_of_child
 from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity
+from oobdump.last_words import LastWords
 from oobdump.registration import LEAVE_S, Registration, identity_after_fork, own_identity
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
@@ -81,9 +82,9 @@ class Worker:
         self._inherited = signals is not None
         self._asks = partial(asks, given, self._bell, self._crew, self.ask)
         self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
-        self._signals.on_left = self._note
-        self.guest = Guest(self._signals)
+        self.guest = Guest(self._signals, self._note)
         self._doors: Doors | None = None
+        self._words = LastWords(self._bell.path)
         bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
         self._registration = Registration(self.layout, identity, self.started_at, bells)
         self._count = itertools.count(1)
@@ -118,6 +119,7 @@ class Worker:
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
         self._open_doors()
+        self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
@@ -130,6 +132,7 @@ class Worker:
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
+        self._words.close()
 
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
@@ -147,6 +150,7 @@ class Worker:
         self._signals.let_go()
         self._bell.forget()
         self._watch.close()
+        self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
         try:
@@ -173,7 +177,7 @@ class Worker:
         """The channels as the roster shows them."""
         sockets = {} if self._doors is None else self._doors.describe()
         ours = {"request_file": self._watch.describe(), "signal": self._signals.describe()}
-        return {**ours, "bell": {"path": self._bell.path}, **sockets}
+        return {**ours, "bell": {"path": self._bell.path}, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -221,7 +225,6 @@ class Worker:
         self.identity = self._dispatcher.identity = self._registration.role()
 
     def _note(self, problem: str) -> None:
-        """Something changed after ``start()``: the roster says so."""
         self.problems.append(problem)
         self._crew.give(self._write_entry)
 
@@ -272,6 +275,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
+    grace_s: float | None = None,
     watch: str | None = None,
     poll_s: float | None = None,
     store_timeout_s: float | None = None,

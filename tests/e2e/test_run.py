@@ -245,23 +245,24 @@ def test_a_terminal_and_job_control_pass_through(armed: Installed, tmp_path: Pat
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve("/bin/bash", ["bash", "-m", "-c", shell], armed.environment(tmp_path))
-    assert "tty True True True True" in read_until(terminal, b"tty True True True True")
+    shown = bytearray()
+    read_until(terminal, shown, b"tty True True True True")
     os.write(terminal, b"\x1a")
-    assert f"stopped {128 + signal.SIGTSTP}" in read_until(terminal, b"stopped %d" % (128 + signal.SIGTSTP))
-    assert "continued" in read_until(terminal, b"continued")
+    read_until(terminal, shown, b"stopped %d" % (128 + signal.SIGTSTP))
+    read_until(terminal, shown, b"continued")
     os.write(terminal, b"\x03")
-    assert "ended 5" in read_until(terminal, b"ended 5")
+    read_until(terminal, shown, b"ended 5")
     os.waitpid(pid, 0)
     os.close(terminal)
 
 
-def read_until(descriptor: int, end: bytes, within_s: float = 60.0) -> str:
-    """What comes out of a terminal."""
-    deadline, data = time.monotonic() + within_s, b""
-    while end not in data and time.monotonic() < deadline:
+def read_until(descriptor: int, shown: bytearray, wanted: bytes, within_s: float = 60.0) -> None:
+    """Reads what comes out of a terminal until it has shown what is wanted."""
+    deadline = time.monotonic() + within_s
+    while wanted not in shown:
+        assert time.monotonic() < deadline, (wanted, bytes(shown))
         if select.select([descriptor], [], [], 0.2)[0]:
-            data += os.read(descriptor, 4096)
-    return data.decode()
+            shown += os.read(descriptor, 4096)
 
 
 def test_nothing_but_the_documented_is_different(armed: Installed, tmp_path: Path) -> None:
@@ -344,3 +345,11 @@ def test_the_command_oobdump_is_not_armed(armed: Installed, tmp_path: Path) -> N
     )
     done = armed.call(tmp_path, "python", "-c", code)
     assert [worker["role"] for worker in json.loads("\n".join(lines(done)))["workers"]] == ["other"]
+
+
+@pytest.mark.slow
+def test_the_table_of_what_run_changes_is_what_is_seen() -> None:
+    """The page in the reference is made from real processes, with and without; here it is made again."""
+    words = [sys.executable, str(SOURCES.parent / "tools" / "gen_run_table.py"), "--check"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr

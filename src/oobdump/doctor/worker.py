@@ -207,8 +207,9 @@ def _answer(subject: Subject) -> Iterator[Finding]:
     if outcome is None:
         if subject.not_asked and entry.alive() is not False:
             yield NO_ANSWER.found(f"it could not be asked: {subject.not_asked}", worker=entry.worker)
-    elif outcome.status == "no_answer":
-        yield NO_ANSWER.found(outcome.why, worker=entry.worker, state=outcome.state)
+    elif outcome.status == "no_answer" or outcome.answered_by != "worker":
+        seen = outcome.why or f"only {outcome.answered_by} answered, from outside (its state: {outcome.state})"
+        yield NO_ANSWER.found(seen, worker=entry.worker, state=outcome.state, answered_by=outcome.answered_by)
     elif outcome.status != "ok":
         yield BAD_ANSWER.found(f"it answered: {outcome.status}", worker=entry.worker, seconds=outcome.seconds)
 
