@@ -2,8 +2,8 @@
 
 In: one rank's dump, as pickle or JSON, which anybody may have damaged. Out: ``RankTrace``, or
 a ``TraceProblem`` that says why not. The rules only this module keeps: no bytes raise, and a
-pickle can name no class. It does not bound time or memory: a hostile pickle of a kilobyte can
-take both, so what is foreign is read in a child with limits (``offline``).
+pickle can name no class. It bounds neither time nor memory: a hostile pickle of a kilobyte can
+take both, so whatever is not surely ours is read in a child with limits (``offline.recorders``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, NoReturn
 
-from oobdump.codecs.pickle_scan import scan
 from oobdump.errors import CodecError
 from oobdump.job.calls import Malformed, Pool, Row, refuse, whole
 from oobdump.job.collectives import TraceProblem
@@ -59,11 +58,12 @@ _OLDER: dict[str, Any] = {"is_p2p": False, "retired": False, "input_dtypes": [],
 
 def parse_bytes(rank: int, data: bytes, *, where: str = "", pool: Pool | None = None) -> RankTrace | TraceProblem:
     """One rank's dump: a pickle if it begins as one, else JSON. ``pool`` is for all ranks of one reading."""
-    try:
-        document, source = load(data)
-    except CodecError as error:
-        return TraceProblem(rank, where, str(error))
-    return parse_document(rank, document, source=source, where=where, pool=pool)
+    with _collector_off():
+        try:
+            document, source = load(data)
+        except CodecError as error:
+            return TraceProblem(rank, where, str(error))
+        return parse_document(rank, document, source=source, where=where, pool=pool)
 
 
 def parse_document(
@@ -86,14 +86,21 @@ def load(data: bytes) -> tuple[object, Source]:
 
 
 def _unpickled(data: bytes) -> object:
-    scan(data)
-    with _collector_off():
-        try:
-            return _Unpickler(io.BytesIO(data)).load()
-        except CodecError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
-            raise CodecError(f"the pickle is damaged: {type(error).__name__}") from None
+    try:
+        return _Unpickler(_Whole(data)).load()
+    except CodecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
+        raise CodecError(f"the pickle is damaged: {type(error).__name__}") from None
+
+
+class _Whole(io.BytesIO):
+    """A file in memory that can be looked at ahead: without ``peek`` the C unpickler reads each opcode by itself."""
+
+    def peek(self, size: int) -> memoryview:
+        """The next bytes, without moving on."""
+        at = self.tell()
+        return self.getbuffer()[at : at + size]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -109,11 +116,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _from_json(data: bytes) -> object:
-    with _collector_off():
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CodecError(f"the JSON is damaged: {type(error).__name__}: {str(error)[:200]}") from None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"the JSON is damaged: {type(error).__name__}: {str(error)[:200]}") from None
 
 
 class _Sorted(NamedTuple):
