@@ -131,7 +131,8 @@ def _places(view: View) -> Iterable[Place]:
             known = usual.get(place)
             if known is call:
                 continue
-            if (known is None and (own_fault(call.op, size) or has_total(call.op))) or (known is not None and known.op != call.op):
+            alone = own_fault(call.op, size) or has_total(call.op)
+            if alone if known is None else known.op != call.op:
                 found.add(place)
     return sorted(found | _unusual(view))
 
