@@ -19,13 +19,14 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, NoReturn
 
+from oobdump.codecs.pickle_scan import scan
 from oobdump.errors import CodecError
 from oobdump.job.calls import Malformed, Pool, Row, refuse, whole
 from oobdump.job.collectives import TraceProblem
 from oobdump.job.stacks import MAX_LINE, Frame, Stack, shared_frame
 from oobdump.job.trace import Call, GroupConfig, GroupStatus, Lane, OpenCall, RankTrace
 
-__all__ = ["load", "parse_bytes", "parse_document"]
+__all__ = ["load", "parse_bytes", "parse_document", "parse_unscanned"]
 
 Source = Literal["pickle", "json"]
 
@@ -58,6 +59,16 @@ _OLDER: dict[str, Any] = {"is_p2p": False, "retired": False, "input_dtypes": [],
 
 def parse_bytes(rank: int, data: bytes, *, where: str = "", pool: Pool | None = None) -> RankTrace | TraceProblem:
     """One rank's dump: a pickle if it begins as one, else JSON. ``pool`` is for all ranks of one reading."""
+    try:
+        if data[:1] == pickle.PROTO:
+            scan(data)
+    except CodecError as error:
+        return TraceProblem(rank, where, str(error))
+    return parse_unscanned(rank, data, where=where, pool=pool)
+
+
+def parse_unscanned(rank: int, data: bytes, *, where: str = "", pool: Pool | None = None) -> RankTrace | TraceProblem:
+    """The same, four times as fast; where a few bytes may ask for 64 GiB: in a process with limits."""
     with _collector_off():
         try:
             document, source = load(data)

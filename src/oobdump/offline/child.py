@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from oobdump.job.calls import Pool
 from oobdump.job.collectives import TraceProblem
-from oobdump.job.recorder import parse_bytes
+from oobdump.job.recorder import parse_unscanned
 from oobdump.job.trace import RankTrace
 from oobdump.store.atomic import read_bounded
 
@@ -63,4 +63,4 @@ def _read(rank: int, path: str, pool: Pool) -> RankTrace | TraceProblem:
         data = read_bounded(path, MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         return TraceProblem(rank, path, str(error))
-    return parse_bytes(rank, data, where=path, pool=pool)
+    return parse_unscanned(rank, data, where=path, pool=pool)
