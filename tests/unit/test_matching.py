@@ -84,7 +84,7 @@ def test_what_only_follows_is_told_from_the_cause() -> None:
 
 
 def test_two_groups_in_another_order_are_a_circle() -> None:
-    """Rank 0 waits in its row for rank 1, which waits in its column for 3, which waits in its row for 2, …"""
+    """Rank 0 waits in its row for 1, that in its column for 3, that in its row for 2, and that in its column for 0."""
     made = four(*ROWS, *COLUMNS)
     for recorder, team in zip(made, [ROWS[0], COLUMNS[1], COLUMNS[0], ROWS[1]], strict=True):
         recorder.collective(team, state="scheduled")
