@@ -20,6 +20,7 @@ from oobdump.errors import RequestError, StoreError
 from oobdump.identity import Machine, parse_name
 from oobdump.inbox import Inbox, candidates, publish
 from oobdump.outside.answer import answer_for
+from oobdump.outside.ending import zombie_status
 from oobdump.outside.patience import Patience
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
@@ -170,12 +171,18 @@ class Client:
         )
 
     def _noted(self, entry: roster.Entry) -> roster.Entry:
-        if entry.alive() is False and entry.ended is None:
-            try:
-                return roster.note_end(self.layout, entry, at=time.time(), by="client", how="found gone")
-            except OSError:
-                return entry
-        return entry
+        """The entry, with its end if it has come: how it ended can be seen only until its parent has waited for it."""
+        if entry.alive() is not False:
+            return entry
+        status = zombie_status(entry)
+        if entry.ended is not None and status is None:
+            return entry
+        try:
+            return roster.note_end(
+                self.layout, entry, at=time.time(), by="client", how="found gone", wait_status=status
+            )
+        except OSError:
+            return entry
 
     def _outcome(self, accepted: AcceptedRequest, worker: str, failure: str = "") -> Outcome:
         base = self._base(worker)
