@@ -194,7 +194,16 @@ def test_killed_before_and_after_the_question(tmp_path: Path) -> None:
         assert "no sign that memory ran out" in outcome["why"]
         assert ask(program, "request", "stacks")["state"] == "killed"
         program.wait_for_exit()
-        assert ask(program, "request", "stacks")["state"] == "gone"
+        assert ask(program, "request", "stacks")["state"] == "killed", "what was seen once is noted in the roster"
+
+
+def test_nobody_was_told_how_it_ended(tmp_path: Path) -> None:
+    """Its parent waited for it before anybody looked, and no sentinel ran: ``gone``, and the reason says so."""
+    with armed("idle", tmp_path) as program:
+        program.popen.kill()
+        program.wait_for_exit()
+        outcome = ask(program, "request", "stacks")
+        assert (outcome["state"], "cause unknown" in outcome["why"]) == ("gone", True)
 
 
 def test_the_kernel_out_of_memory_is_evidence(tmp_path: Path) -> None:

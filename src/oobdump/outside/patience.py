@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from oobdump.identity import Machine
@@ -49,11 +50,17 @@ class _Waiting:
 
 @dataclass
 class Patience:
-    """The waiting for one request. Use from one thread."""
+    """The waiting for one request. Use from one thread.
+
+    ``fallbacks`` are where workers of this machine put a dump that the root does not take, and where we do;
+    ``home`` is where the roster is, if not in ``layout``.
+    """
 
     layout: Layout
     accepted: AcceptedRequest
     grace_s: float
+    fallbacks: Sequence[Layout] = ()
+    home: Layout | None = None
     _room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
     _workers: dict[str, _Waiting] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -61,11 +68,12 @@ class Patience:
 
     def settled(self, worker: str) -> bool:
         """Whether there is nothing more to wait for."""
-        if reader.has_manifest(self.layout, self.accepted.id, worker):
+        stores = (self.layout, *self.fallbacks)
+        if any(reader.has_manifest(store, self.accepted.id, worker) for store in stores):
             return True
         known = self._workers.setdefault(worker, _Waiting())
         waited = time.monotonic() - self._began
-        if reader.has_outside(self.layout, self.accepted.id, worker):
+        if any(reader.has_outside(store, self.accepted.id, worker) for store in stores):
             return waited > LATE_S or not self._may_yet_answer(worker)
         if known.thread is not None:
             return not known.thread.is_alive()
@@ -115,6 +123,7 @@ class Patience:
                 grace_s=self.grace_s,
                 accepted=self.accepted,
                 entry=entry,
+                fallbacks=self.fallbacks,
             )
 
     def _may_yet_answer(self, worker: str) -> bool:
@@ -128,13 +137,13 @@ class Patience:
         machine = entry.identity.machine
         if machine not in self._sentinels:
             try:
-                self._sentinels[machine] = sentinels.live(self.layout, machine)
+                self._sentinels[machine] = sentinels.live(self.home or self.layout, machine)
             except OSError:
                 self._sentinels[machine] = None
         return self._sentinels[machine]
 
     def _entry(self, worker: str) -> roster.Entry | None:
         try:
-            return roster.read_entry(self.layout, worker)
+            return roster.read_entry(self.home or self.layout, worker)
         except (OSError, ValueError):
             return None
