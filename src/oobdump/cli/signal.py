@@ -46,7 +46,10 @@ UNARMED_JOB = "unarmed"
 
 @dataclass
 class _Line:
-    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request."""
+    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request.
+
+    ``in_its_place`` is set where the request is ours, because the signal's own had not come.
+    """
 
     outcome: Outcome
     layout: Layout | None = None
@@ -54,6 +57,7 @@ class _Line:
     before: frozenset[str] = frozenset()
     accepted: AcceptedRequest | None = None
     patience: Patience | None = None
+    in_its_place: bool = False
     sent_at: float = 0.0
 
     @property
@@ -190,11 +194,18 @@ def _settle(line: _Line) -> bool:
     if not line.open or line.layout is None:
         return False
     worker = line.outcome.worker
+    if line.accepted is None or line.in_its_place:
+        home = line.home or line.layout
+        found = _new_request(home, line.before, worker)
+        if found is not None:
+            line.layout, line.accepted = found
+            line.in_its_place, line.patience = False, None
     if line.accepted is None:
-        found = _new_request(line.layout, line.before, worker) or _unheard(Client(line.layout), line)
-        if found is None:
+        made = _unheard(Client(line.layout), line)
+        if made is None:
             return True
-        line.layout, line.accepted = found
+        line.layout, line.accepted = made
+        line.in_its_place = True
     client = Client(line.layout, line.home)
     line.patience = line.patience or client.patience(line.accepted)
     if line.patience.settled(worker):
@@ -218,7 +229,7 @@ def _unheard(client: Client, line: _Line) -> tuple[Layout, AcceptedRequest] | No
     if time.monotonic() - line.sent_at < waits_s:
         return None
     client = client.writable()
-    return client.layout, client.publish(Request(_LOOKED_FOR), (worker,), {"channel": "signal"})
+    return client.layout, client.publish(Request(_LOOKED_FOR), (worker,), {"channel": "outside"})
 
 
 def _new_request(home: Layout, before: frozenset[str], worker: str) -> tuple[Layout, AcceptedRequest] | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from oobdump.identity import Machine
 from oobdump.outside.answer import OutsideAnswer, answer_for
+from oobdump.outside.usable import usable
 from oobdump.request import AcceptedRequest
 from oobdump.store import reader, roster, sentinels
 from oobdump.store.layout import CLAIM, OUTSIDE, Layout
@@ -24,6 +25,9 @@ __all__ = ["LATE_S", "MARGIN_S", "SENTINEL_S", "Patience"]
 
 LATE_S = 5.0
 """For who runs and is only slow, or cannot be seen from here: a worker that polls looks every second."""
+
+STORE_HANGS_S = 9.0
+"""Where the root takes no file: a worker gives it five seconds, and then goes to its fallback directory."""
 
 MARGIN_S = 3.0
 """Beyond a request's own deadlines: for writing, and for clocks of another node."""
@@ -74,7 +78,8 @@ class Patience:
         known = self._workers.setdefault(worker, _Waiting())
         waited = time.monotonic() - self._began
         if any(reader.has_outside(store, self.accepted.id, worker) for store in stores):
-            return waited > LATE_S or not self._may_yet_answer(worker)
+            late_s = STORE_HANGS_S if usable(self.layout.job_dir) else LATE_S
+            return waited > late_s or not self._may_yet_answer(worker)
         if known.thread is not None:
             return not known.thread.is_alive()
         entry = self._entry(worker)
@@ -127,8 +132,10 @@ class Patience:
             )
 
     def _may_yet_answer(self, worker: str) -> bool:
-        dump = reader.read_dump(self.layout, self.accepted.id, worker + OUTSIDE)
-        return dump.found == "committed" and dump.state in _MAY_YET_ANSWER and bool(self._entry(worker))
+        stores = (self.layout, *self.fallbacks)
+        found = (reader.read_dump(store, self.accepted.id, worker + OUTSIDE) for store in stores)
+        dump = next((each for each in found if each.found == "committed"), None)
+        return dump is not None and dump.state in _MAY_YET_ANSWER and self._entry(worker) is not None
 
     def _sentinel(self, entry: roster.Entry | None) -> str | None:
         """The sentinel that answers for this worker; looked up once for each machine."""
