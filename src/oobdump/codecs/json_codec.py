@@ -20,7 +20,7 @@ from oobdump.codecs.base import Data, Encoded, ModelCodec
 from oobdump.codecs.look import Plain, is_plain, text_keys
 from oobdump.errors import CodecError
 
-__all__ = ["CODEC", "MAX_READ_DEPTH"]
+__all__ = ["CODEC", "FORM", "MAX_READ_DEPTH", "refuse_deep"]
 
 MAX_READ_DEPTH = 900
 """Where Python's own reader gives up by default; checked by us where the program raised that limit,
@@ -35,7 +35,7 @@ def _no_default(_: object) -> NoReturn:
     raise TypeError("the value changed after the look at it")  # the standard text asks for __class__
 
 
-_FORM = model.Form(
+FORM = model.Form(
     leaves=MappingProxyType(
         {
             id(type(None)): model.always,
@@ -79,7 +79,7 @@ def _write(tree: Any) -> bytes:
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 
 
-def _refuse_deep(text: str) -> None:
+def refuse_deep(text: str) -> None:
     """Raises ``CodecError`` for a document too deep for the C reader, where nothing else would stop it."""
     if sys.getrecursionlimit() <= MAX_READ_DEPTH + 100 or text.count("[") + text.count("{") <= MAX_READ_DEPTH:
         return
@@ -92,8 +92,8 @@ def _refuse_deep(text: str) -> None:
 
 def _read(data: Data) -> Any:
     text = str(data, "utf-8")
-    _refuse_deep(text)
+    refuse_deep(text)
     return _DECODER.decode(text)
 
 
-CODEC = ModelCodec("json", "application/json", "json", _FORM, _direct, _write, _read)
+CODEC = ModelCodec("json", "application/json", "json", FORM, _direct, _write, _read)

@@ -18,7 +18,10 @@ from oobdump.codecs import model
 from oobdump.codecs.base import Data, Encoded, ModelCodec
 from oobdump.codecs.look import Plain, any_keys, is_plain
 
-__all__ = ["CODEC"]
+__all__ = ["CODEC", "EXT_TAG"]
+
+EXT_TAG = 79
+"""The extension type of a tag ("O"): its payload is the msgpack of kind and body."""
 
 
 _LEAVES: dict[int, Callable[[Any], bool]] = {
