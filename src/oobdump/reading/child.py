@@ -86,7 +86,7 @@ def _outline(order: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], Chunk
     else:
         found = documents.READERS[kind](_whole(order), trust=order["trust"])
     look = arrays.Look(order["directory"], order["name"], found.bins)
-    outline = Outline(Bounds.generous() if order["generous"] else Bounds(), look.tree)
+    outline = Outline(Bounds.generous() if order["generous"] else Bounds(), look.tree, revived=found.revived)
     tree = outline.of(found.tree)
     text = json.dumps(tree, ensure_ascii=True, separators=(",", ":"))
     return [*found.notes, *look.notes], {"format": kind}, iter((text.encode("ascii"),))

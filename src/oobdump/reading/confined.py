@@ -31,8 +31,8 @@ MEMORY_BYTES = 256 * 2**20
 MEMORY_PER_BYTE = 8
 """A small integer is one byte in a msgpack document and eight in a list; what is decoded is also encoded."""
 
-CPU_S = 20
-"""A document of 16 MiB takes about one second; a bomb takes all there is."""
+CPU_S = 10
+"""A document of 16 MiB takes one to three seconds; a bomb takes all there is."""
 
 WALL_S = 60.0
 """For a slow file system, and a machine with more to do."""

@@ -31,6 +31,8 @@ class Found:
     notes: tuple[str, ...] = ()
     bins: tuple[Any, ...] = ()
     """Bulk data that the document carries beside the tree."""
+    revived: bool = False
+    """Whether the tree is a value, in which a dict is a dict, whatever it looks like."""
 
 
 def read_json(data: bytes, *, trust: bool) -> Found:  # noqa: ARG001 - one signature for all
@@ -120,9 +122,7 @@ def read_pickle(data: bytes, *, trust: bool) -> Found:
     if not trust:
         description = pickles.describe(data)
         return Found(description.plain, ("a pickle: described, and not decoded without --trust",))
-    value = codecs.get("pickle").decode(data)
-    walked = model.walk(value, json_codec.FORM)
-    return Found(walked.tree)
+    return Found(codecs.get("pickle").decode(data), revived=True)
 
 
 READERS: Mapping[str, Callable[..., Found]] = MappingProxyType(

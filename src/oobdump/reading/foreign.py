@@ -61,7 +61,7 @@ def read_npy(descriptor: int, size: int) -> Found:
     """One array, of ``numpy.save``."""
     head = os.pread(descriptor, _HEADER_BYTES, 0)
     dtype, shape, fortran, begins = _npy_header(head)
-    wanted = size - begins
+    wanted = max(0, size - begins)
     data = os.pread(descriptor, min(wanted, _ENTRY_BYTES), begins)
     return Found(shown(_npy_line(dtype, shape, data, wanted, fortran=fortran)))
 

@@ -20,7 +20,8 @@ from types import MappingProxyType
 from typing import Any
 
 from oobdump.codecs import model
-from oobdump.codecs.marked import MARKED_KINDS
+from oobdump.codecs.kinds import open_value
+from oobdump.codecs.marked import MARKED_KINDS, Tag
 from oobdump.codecs.model import BODY, MARK
 
 __all__ = ["MAP", "SHOWN", "Bounds", "Outline", "flat", "shown"]
@@ -62,9 +63,16 @@ Arrays = Callable[[str, Any], Any]
 
 
 class Outline:
-    """One document's outline. ``arrays`` is asked for each tag before anything else."""
+    """One document's outline. ``arrays`` is asked for each tag before anything else.
 
-    def __init__(self, bounds: Bounds | None = None, arrays: Arrays = lambda _kind, _body: None) -> None:
+    With ``revived`` it is a value, not a document: no dict is a tag, and what JSON has no word for is
+    opened as a codec would, one level at a time, so that no more of it is looked at than is shown.
+    """
+
+    def __init__(
+        self, bounds: Bounds | None = None, arrays: Arrays = lambda _kind, _body: None, *, revived: bool = False
+    ) -> None:
+        self._revived = revived
         self._bounds = bounds or Bounds()
         self._arrays = arrays
         self._room = self._bounds.nodes
@@ -72,17 +80,20 @@ class Outline:
     def of(self, value: Any, depth: int = MAX_DEPTH) -> Any:
         """The outline of a value."""
         self._room -= 1
-        if type(value) is dict:
-            return self._map(value, depth)
-        if type(value) in (list, tuple):
+        known = _BY_TYPE.get(type(value))
+        if known is not None:
+            return known(self, value, depth)
+        if type(value) is tuple and not self._revived:
             return self._list(value, depth)
-        if type(value) is str:
-            return self._text(value)
-        if type(value) is float and not math.isfinite(value):
-            return shown(repr(value))
-        if type(value) is int and not model.in_64_bits(value):
-            return shown(_number(hex(value)))
-        return value if value is None or type(value) in (bool, int, float) else shown(_odd(value))
+        if self._revived and type(value) not in (bytes, bytearray):
+            return self._opened(open_value(value), depth)
+        return shown(_odd(value))
+
+    def _opened(self, tag: Tag, depth: int) -> Any:
+        """A value that JSON has no word for, as its tag; ``depth`` ends what a value opens without end."""
+        if depth <= 0:
+            return shown("… (nested too deep to be shown: --json has it)")
+        return self._tag(tag.kind, tag.body, depth)
 
     def _deep(self, value: Any, depth: int) -> Any:
         if depth <= 0 and value:
@@ -107,7 +118,7 @@ class Outline:
         return [shown(f"… {count:,} more {noun}{'s' * (count != 1)}")] if count else []
 
     def _map(self, value: dict[Any, Any], depth: int) -> Any:
-        if value.keys() == {MARK, BODY} and type(value[MARK]) is str:
+        if not self._revived and value.keys() == {MARK, BODY} and type(value[MARK]) is str:
             return self._tag(value[MARK], value[BODY], depth)
         return self._pairs(value.items(), len(value), depth)
 
@@ -151,7 +162,7 @@ class Outline:
             return shown(told)
         return {MARK: MAP, BODY: [[told, self.of(body["value"], depth - 1)]]}
 
-    def _text(self, value: str) -> Any:
+    def _text(self, value: str, _depth: int = 0) -> Any:
         """A text, whole if it is short; else its beginning and how much more there is."""
         bounds = self._bounds
         if len(value) <= bounds.chars:
@@ -166,6 +177,18 @@ class Outline:
 
 
 _LONG = 1_000_000
+
+_BY_TYPE: Mapping[type, Callable[[Outline, Any, int], Any]] = MappingProxyType(
+    {
+        dict: Outline._map,  # noqa: SLF001 - its own table
+        list: Outline._list,  # noqa: SLF001
+        str: Outline._text,  # noqa: SLF001
+        float: lambda _, value, __: value if math.isfinite(value) else shown(repr(value)),
+        int: lambda _, value, __: value if model.in_64_bits(value) else shown(_number(hex(value))),
+        bool: lambda _, value, __: value,
+        type(None): lambda _, value, __: value,
+    }
+)
 
 
 def _mapping(pairs: list[list[Any]], more: list[Any]) -> dict[str, Any]:
