@@ -24,7 +24,7 @@ from oobdump import codecs
 from oobdump.cli.pretty import pretty
 from oobdump.errors import CodecError, OobdumpError
 from oobdump.reading import arrays, documents, elements, foreign, pickles, source, summary
-from oobdump.reading.outline import Outline
+from oobdump.reading.outline import Bounds, Outline
 from oobdump.store import reader
 from oobdump.store.layout import Layout
 
@@ -62,7 +62,7 @@ def _outline(kind: str) -> Callable[[bytes], object]:
     def call(data: bytes) -> object:
         found = documents.READERS[kind](data, trust=True)
         look = arrays.Look(None, "fuzz", found.bins)
-        tree = json.loads(json.dumps(Outline(arrays=look.tree, revived=found.revived).of(found.tree)))
+        tree = json.loads(json.dumps(Outline(Bounds(nodes=2000), look.tree, revived=found.revived).of(found.tree)))
         return _harmless(pretty(tree))
 
     return call

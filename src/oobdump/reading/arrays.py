@@ -59,7 +59,7 @@ class Look:
         tell = _KINDS.get(kind)
         try:
             return None if tell is None else tell(self, kind, body)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
             return None  # not as its writer would write it: shown as any other tag
 
     def _array(self, kind: str, body: Mapping[str, Any]) -> Tree:
