@@ -25,17 +25,17 @@ from oobdump.codecs.budget import Purse
 from oobdump.codecs.kinds import revive, to_base64
 from oobdump.codecs.look import size
 from oobdump.codecs.marked import Tag
-from oobdump.codecs.packing import EXT_TYPE, Packing, open_paid
+from oobdump.codecs.packing import EXT_TAG, Packing, open_paid
 from oobdump.codecs.raw import MAX_INLINE_BYTES, Aside, Bulk, Inline, Raw, Reference
 from oobdump.errors import CodecError
 
-__all__ = ["CODEC", "MAX_READ_DEPTH"]
+__all__ = ["CODEC", "FORM", "MAX_READ_DEPTH", "refuse_deep"]
 
 MAX_READ_DEPTH = 900
 """Where Python's own reader gives up by default; checked by us where the program raised that limit,
 as the reader then overflows the C stack instead."""
 
-_FORM = model.Form(
+FORM = model.Form(
     leaves=MappingProxyType(
         {
             id(type(None)): model.always,
@@ -106,7 +106,7 @@ def _may_have_other_keys(data: bytes) -> bool:
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 
 
-def _refuse_deep(text: str) -> None:
+def refuse_deep(text: str) -> None:
     """Raises ``CodecError`` for a document too deep for the C reader, where nothing else would stop it."""
     if sys.getrecursionlimit() <= MAX_READ_DEPTH + 100 or text.count("[") + text.count("{") <= MAX_READ_DEPTH:
         return
@@ -127,7 +127,7 @@ def _tree(packed: bytes, raws: list[Raw]) -> Any:
 
     def ext(code: int, data: bytes) -> Any:
         kind, body = unpack(data)
-        if code != EXT_TYPE:
+        if code != EXT_TAG:
             raise ValueError("an ExtType of msgpack's is an object like any other")
         return raws[body] if kind == "raw" else _tag(kind, body)
 
@@ -138,7 +138,7 @@ def _tree(packed: bytes, raws: list[Raw]) -> Any:
 class _Json:
     """The format."""
 
-    form = _FORM
+    form = FORM
 
     def direct(self, value: object, purse: Purse, bulk: Bulk) -> Pieces | None:
         """The document, if the value needs no tag: then nothing of it is walked in Python."""
@@ -166,7 +166,7 @@ class _Json:
     def read(self, data: Data, bulk: Data | None) -> Any:
         """The value."""
         text = str(data, "utf-8")
-        _refuse_deep(text)
+        refuse_deep(text)
         side = None if bulk is None else memoryview(bulk).cast("B")
         hook = partial(model.read_map, revive=partial(_revive, side))
         return json.JSONDecoder(object_pairs_hook=hook, parse_constant=_no_literal).decode(text)

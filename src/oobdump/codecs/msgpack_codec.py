@@ -2,7 +2,7 @@
 
 In: any object. Out: one msgpack object. nil, booleans, integers of up to 64 bits, floats of 64
 bits, str (valid UTF-8), bin for bytes, arrays for lists and maps for dicts are themselves; all
-else is an ext of type ``EXT_TYPE`` whose data is the msgpack of ``[kind, body]``, as a key of a map
+else is an ext of type ``EXT_TAG`` whose data is the msgpack of ``[kind, body]``, as a key of a map
 too. A document with bulk data is an array: ``[ext of kind bulk and their number, a bin for each,
 the value]``, where the value has an ext of kind bulk with the number of its bin.
 Other ext types are neither written nor understood: a foreign one stays a ``msgpack.ExtType``.
@@ -25,11 +25,11 @@ from oobdump.codecs.budget import Purse
 from oobdump.codecs.kinds import revive
 from oobdump.codecs.look import has_buffers, size
 from oobdump.codecs.marked import Tag
-from oobdump.codecs.packing import EXT_TYPE, MAX_HOOKS, Packing, open_paid
+from oobdump.codecs.packing import EXT_TAG, MAX_HOOKS, Packing, open_paid
 from oobdump.codecs.raw import Aside, Bulk, Raw
 from oobdump.errors import CodecError
 
-__all__ = ["CODEC", "EXT_TYPE", "MAX_READ_DEPTH"]
+__all__ = ["CODEC", "EXT_TAG", "MAX_READ_DEPTH"]
 
 MAX_READ_DEPTH = 400
 """Ext in ext that is read; of what we write none is deeper than 160."""
@@ -128,7 +128,7 @@ class _Reading:
         )
 
     def _ext(self, code: int, data: bytes) -> Any:
-        if code != EXT_TYPE:
+        if code != EXT_TAG:
             return msgpack.ExtType(code, data)
         self._depth += 1
         self._held += len(data)
@@ -168,7 +168,7 @@ class _Reading:
 
 def _bulk_marker(count: int) -> bytes:
     inner = msgpack.packb(["bulk", count])
-    packed: bytes = msgpack.packb(msgpack.ExtType(EXT_TYPE, inner))
+    packed: bytes = msgpack.packb(msgpack.ExtType(EXT_TAG, inner))
     return packed
 
 

@@ -19,9 +19,9 @@ from oobdump.codecs.look import has_buffers, size
 from oobdump.codecs.marked import Tag, count_mark
 from oobdump.codecs.raw import Raw
 
-__all__ = ["EXT_TYPE", "MAX_HOOKS", "Packing", "open_paid"]
+__all__ = ["EXT_TAG", "MAX_HOOKS", "Packing", "open_paid"]
 
-EXT_TYPE = 79
+EXT_TAG = 79
 """``O``: one of the 128 that the specification leaves to applications."""
 
 MAX_HOOKS = 24
@@ -78,7 +78,7 @@ class Packing:
 
     def _ext(self, tag: Tag) -> object:
         self.exts += 1
-        return msgpack.ExtType(EXT_TYPE, self._pack([tag.kind, tag.body]))
+        return msgpack.ExtType(EXT_TAG, self._pack([tag.kind, tag.body]))
 
 
 def open_paid(purse: Purse, value: object) -> Tag:

@@ -36,7 +36,7 @@ from oobdump.codecs.pickle_scan import scan
 from oobdump.codecs.raw import Bulk, Inline, Raw
 from oobdump.errors import CodecError
 
-__all__ = ["CODEC", "MAX_SAFE_RECURSION", "PROTOCOL"]
+__all__ = ["CODEC", "MAX_SAFE_RECURSION", "PROTOCOL", "allows"]
 
 PROTOCOL = 5
 """In every Python since 3.8; the first with a word for bytearray and with buffers kept apart."""
@@ -268,6 +268,11 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 _ALLOWED = MappingProxyType(_allowed())
+
+
+def allows(module: str, name: str) -> bool:
+    """Whether the reader takes that global."""
+    return (module, name) in _ALLOWED
 
 
 class _Unpickler(pickle.Unpickler):
