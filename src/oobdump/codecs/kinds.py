@@ -26,7 +26,7 @@ from oobdump.codecs import peek
 from oobdump.codecs.marked import MARKED_KINDS, Marked, Tag, body_of, describe, mark, marked_from
 from oobdump.errors import CodecError
 
-__all__ = ["KINDS", "Kind", "open_value", "revive"]
+__all__ = ["KINDS", "Kind", "open_value", "revive", "to_base64"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def _unescape(body: object) -> str:
     return _ESCAPE.sub(lambda match: "\\" if match[1] == "\\" else chr(int(match[1][1:], 16)), _text(body))
 
 
-def _base64(value: bytes) -> str:
+def to_base64(value: bytes | memoryview) -> str:
+    """Bytes as text."""
     return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
@@ -156,7 +157,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(int, hex, lambda body: int(_text(body), 16), 2**70),
     Kind(float, repr, lambda body: _ODD_FLOATS[_text(body)], float("inf")),
     Kind(str, _escape, _unescape, "caf\udce9"),
-    Kind(bytes, _base64, lambda body: base64.b64decode(_text(body), validate=True), b"\0"),
+    Kind(bytes, to_base64, lambda body: base64.b64decode(_text(body), validate=True), b"\0"),
     Kind(dict, _flat, _revive_dict, {1: 2}),
     Kind(bytearray, bytes, lambda body: bytearray(_bytes(body)), bytearray(b"\0")),
     Kind(tuple, list, lambda body: tuple(_items(body)), (1, 2)),

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from oobdump.codecs.model import BODY, MARK
+from oobdump.codecs.raw import Raw
 from oobdump.reading import summary
 from oobdump.reading.elements import element
 from oobdump.reading.outline import MAP, shown
@@ -85,6 +86,8 @@ class Look:
         """The bytes: inline, in a bin of the same document, or in the side part."""
         if isinstance(data, (bytes, bytearray, memoryview)):
             return _Data(memoryview(data), len(data))
+        if type(data) is Raw:
+            return _Data(data.data, len(data.data))
         kind, body = data[MARK], data[BODY]
         if kind == "bytes" and isinstance(body, str):
             raw = binascii.a2b_base64(body)

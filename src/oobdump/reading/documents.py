@@ -70,19 +70,13 @@ def _utf8(data: bytes, notes: list[str]) -> str:
 
 def read_msgpack(data: bytes, *, trust: bool) -> Found:  # noqa: ARG001
     """One object; what comes behind it is said."""
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=False,
-        max_buffer_size=len(data) + 1,
-        unicode_errors="surrogateescape",
-        object_pairs_hook=_pairs_kept,
-        ext_hook=_tagged,
-        timestamp=3,
-    )
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) + 1, **_Tags(len(data)).options)
     unpacker.feed(data)
     try:
         tree = unpacker.unpack()
         behind = len(data) - unpacker.tell()
+    except CodecError:
+        raise
     except Exception as error:  # noqa: BLE001 - of each version of the library its own
         raise CodecError(f"no msgpack: {type(error).__name__}: {error!s:.200}") from None
     notes = (f"{behind:,} bytes behind the end of the document: not shown",) if behind else ()
@@ -90,12 +84,33 @@ def read_msgpack(data: bytes, *, trust: bool) -> Found:  # noqa: ARG001
     return Found(tree, notes, bins)
 
 
-def _tagged(code: int, data: bytes) -> Any:
-    """A tag of ours, from its extension type; any other stays what it is."""
-    if code != msgpack_codec.EXT_TAG:
-        return msgpack.ExtType(code, data)
-    kind, body = msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=_pairs_kept, ext_hook=_tagged)
-    return {model.MARK: kind, model.BODY: body}
+class _Tags:
+    """How a msgpack document is read: exts of ours become tags, maps stay maps. Exts in exts are bounded."""
+
+    def __init__(self, size: int) -> None:
+        self._depth = self._held = 0
+        self._most = msgpack_codec.HELD_BYTES + msgpack_codec.HELD_TIMES * size
+        self.options: dict[str, Any] = {
+            "raw": False,
+            "strict_map_key": False,
+            "unicode_errors": "surrogateescape",
+            "object_pairs_hook": _pairs_kept,
+            "ext_hook": self._tagged,
+            "timestamp": 3,
+        }
+
+    def _tagged(self, code: int, data: bytes) -> Any:
+        """A tag of ours, from its extension type; any other stays what it is."""
+        if code != msgpack_codec.EXT_TAG:
+            return msgpack.ExtType(code, data)
+        self._depth += 1
+        self._held += len(data)
+        if self._depth > msgpack_codec.MAX_READ_DEPTH or self._held > self._most:
+            raise CodecError("values are tagged deeper, and more of it at a time, than oobdump writes")
+        kind, body = msgpack.unpackb(data, **self.options)
+        self._depth -= 1
+        self._held -= len(data)
+        return {model.MARK: kind, model.BODY: body}
 
 
 def _parted(tree: Any) -> tuple[tuple[Any, ...], Any]:
@@ -112,7 +127,7 @@ def _pairs_kept(pairs: list[tuple[Any, Any]]) -> Any:
         found = dict(pairs)
     except TypeError:
         found = {}
-    if len(found) == len(pairs):
+    if len(found) == len(pairs) and model.MARK not in found:
         return found
     return {model.MARK: "dict", model.BODY: [part for pair in pairs for part in pair]}
 
