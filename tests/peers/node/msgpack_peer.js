@@ -30,8 +30,18 @@ function text(value) {
   if (typeof value === "string") return `str ${Buffer.from(value, "utf-8").toString("hex")}`;
   if (value instanceof Uint8Array) return `bytes ${Buffer.from(value).toString("hex")}`;
   if (Array.isArray(value)) return `[${value.map(text).join(", ")}]`;
+  if (value instanceof Tag && value.kind === "dict") return entries(pairs(value.body));
   if (value instanceof Tag) return `<${value.kind} ${text(value.body)}>`;
-  return `{${Object.entries(value).map(([key, item]) => `${key}: ${text(item)}`).join(", ")}}`;
+  return entries(Object.entries(value));
+}
+
+// A map whose keys no map of msgpack can have in every language is a tag: keys and values in turn.
+function pairs(body) {
+  return body.flatMap((key, at) => (at % 2 ? [] : [[text(key), body[at + 1]]]));
+}
+
+function entries(all) {
+  return `{${all.map(([key, item]) => `${key}: ${text(item)}`).join(", ")}}`;
 }
 
 // JavaScript has one type for what msgpack has two for: whole floats and integers are the same here.
