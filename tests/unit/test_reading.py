@@ -250,6 +250,13 @@ def test_what_is_cut_is_said():
     assert list(pretty(Outline(Bounds(items=10**6, nodes=1000)).of(wide)))[-1] == "- … 4,500 more items"
 
 
+def test_keys_in_keys_have_an_end():
+    """A map as a key of a map as a key, 900 deep: found by the fuzzer to be laid out without a bound."""
+    data = b"\x81" * 900 + b"\xc0" * 901
+    found = documents.read_msgpack(data, trust=False)
+    assert "nested too deep to be shown" in "".join(pretty(Outline().of(found.tree)))
+
+
 def test_values_without_a_word_in_json_read_as_values():
     """Numbers of any size, times, paths, odd keys and marks are told as a person says them."""
     lines = [

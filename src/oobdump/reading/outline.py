@@ -32,6 +32,9 @@ SHOWN, MAP = "shown", "map"
 MAX_DEPTH = 45
 """A little more than is laid out on lines of their own."""
 
+_KEY_DEPTH = 3
+"""Of a key that is a container: it stands on one line."""
+
 _BYTES_SHOWN = 16
 _DIGITS_SHOWN = 40
 _SAFE_HEX = 1000
@@ -128,14 +131,14 @@ class Outline:
             return cut
         found: list[list[Any]] = []
         for key, item in islice(pairs, self._bounds.items):
-            found.append([self._key(key), self.of(item, depth - 1)])
+            found.append([self._key(key, min(depth - 1, _KEY_DEPTH)), self.of(item, depth - 1)])
             if self._room <= 0:
                 break
         return _mapping(found, self._more(count - len(found), "key"))
 
-    def _key(self, key: Any) -> Any:
+    def _key(self, key: Any, depth: int) -> Any:
         """A key: a text that is short is itself, anything else is a text that is printed as it is."""
-        return key if type(key) is str and len(key) <= self._bounds.chars else shown(flat(self.of(key, 3)))
+        return key if type(key) is str and len(key) <= self._bounds.chars else shown(flat(self.of(key, depth)))
 
     # -- tags
 

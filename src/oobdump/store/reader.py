@@ -147,8 +147,10 @@ def part_bytes(dump: Dump, record: PartRecord) -> bytes:
     path = f"{dump.directory}/{record.path}"
     try:
         data = atomic.read_bounded(path, max(0, record.size))  # never more than the manifest says there is
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DamagedDump(f"{path}: {error}") from None
+    except ValueError as error:
+        raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
     if len(data) != record.size or checksum(data) != record.checksum:
         raise _changed(path, record)
     return data
@@ -162,8 +164,10 @@ def check_part(dump: Dump, record: PartRecord) -> None:
     try:
         for piece in atomic.read_pieces(path, max(0, record.size)):
             size, crc = size + len(piece), zlib.crc32(piece, crc)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DamagedDump(f"{path}: {error}") from None
+    except ValueError as error:
+        raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
     if size != record.size or f"crc32:{crc:08x}" != record.checksum:
         raise _changed(path, record)
 
