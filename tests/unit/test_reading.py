@@ -177,10 +177,10 @@ def test_a_side_part_is_followed_in_its_directory_only(tmp_path):
     directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for make, said in (
-            (lambda: None, "No such file"),
-            (lambda: side.symlink_to("/dev/zero"), "symbolic links"),
-            (lambda: os.mkfifo(side), "no file of at least 12 bytes"),
-            (lambda: side.write_bytes(b"short"), "no file of at least 12 bytes"),
+            (lambda: None, "not there as a plain file"),
+            (lambda: side.symlink_to("/dev/zero"), "not there as a plain file"),
+            (lambda: os.mkfifo(side), "not there as a plain file"),
+            (lambda: side.write_bytes(b"short"), "has no 12 bytes: it is torn"),
         ):
             side.unlink(missing_ok=True)
             make()

@@ -129,4 +129,5 @@ def _converted(dump: Dump, record: PartRecord, *, trust: bool) -> bytes:
     """The part as a JSON document, made by a process with bounds: no object of a pickle gets in here."""
     reader.check_part(dump, record)
     with source.opened(f"{dump.directory}/{record.path}", record.media_type) as found:
-        return confined.ask(found, Order("convert", found.format, trust=trust, to="json")).data
+        with source.directory_of(found.path) as directory:
+            return confined.ask(found, Order("convert", found.format, trust=trust, to="json"), directory).data

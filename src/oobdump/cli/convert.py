@@ -21,6 +21,7 @@ from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.errors import CodecError
 from oobdump.reading import confined, source
+from oobdump.reading.arrays import SIDE_SUFFIX
 from oobdump.reading.confined import Answer, Order
 from oobdump.reading.source import Source, SourceError
 from oobdump.store import atomic
@@ -49,19 +50,20 @@ def convert(
     """Write a part in another format: the same value, or said what is not the same.
 
     What oobdump wrote in one format has the same value in each other one. Of a file of somebody else the
-    plain values are carried over.
+    plain values are carried over. With -o, large arrays of a JSON document go to FILE.bin beside it.
     """
     if as_json and target is None:
         raise click.UsageError(
             "--json is about the file that -o names: stdout has the document", click.get_current_context()
         )
-    if target is not None and os.path.lexists(target) and not force:
-        raise CommandError(f"{target} is there already: give another name, or --force", ExitCode.USAGE)
+    for there in () if target is None or force else (target, f"{target}{SIDE_SUFFIX}"):
+        if os.path.lexists(there):
+            raise CommandError(f"{there} is there already: give another name, or --force", ExitCode.USAGE)
     if target is None and sys.stdout.isatty():
         raise CommandError("the document does not go to a terminal: give -o FILE, or `oobdump show`", ExitCode.USAGE)
     try:
         with source.opened(path) as found:
-            order = Order("convert", from_ or found.format, trust=trust, to=to)
+            order = Order("convert", from_ or found.format, trust=trust, to=to, side=target is not None)
             answer, size = _converted(found, order, target)
     except (SourceError, CodecError) as error:
         raise CommandError(str(error), ExitCode.NO_DUMPS) from None
@@ -73,7 +75,30 @@ def _converted(found: Source, order: Order, target: str | None) -> tuple[Answer,
     with source.directory_of(found.path) as directory, confined.streamed(found, order, directory) as (answer, chunks):
         if target is None:
             return answer, sum(sys.stdout.buffer.write(chunk) for chunk in chunks)
-        return answer, atomic.replace(os.path.abspath(target), chunks)
+        path, feed = os.path.abspath(target), _Feed(chunks)
+        if answer.facts["side"]:
+            atomic.replace(f"{path}{SIDE_SUFFIX}", feed.first(answer.facts["side"]))
+        return answer, atomic.replace(path, feed.rest())
+
+
+class _Feed:
+    """A stream that is two files, one after the other."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held = b""
+
+    def first(self, size: int) -> Iterator[bytes]:
+        """So many bytes."""
+        while size > 0 and (piece := next(self._chunks, b"")):
+            yield piece[:size]
+            self._held = piece[size:]
+            size -= len(piece)
+
+    def rest(self) -> Iterator[bytes]:
+        """All that follows."""
+        yield self._held
+        yield from self._chunks
 
 
 def _tell(path: str, target: str | None, answer: Answer, size: int, *, to: str, as_json: bool) -> ExitCode:
@@ -85,7 +110,8 @@ def _tell(path: str, target: str | None, answer: Answer, size: int, *, to: str, 
         for loss in losses:
             output.note(loss)
         if target is not None:
-            output.note(f"wrote {target}: {to}, {units.size(size)}")
+            side = f"; its bulk data is in {target}{SIDE_SUFFIX}" if answer.facts["side"] else ""
+            output.note(f"wrote {target}: {to}, {units.size(size)}{side}")
     lossy = answer.facts["new_placeholders"] or answer.facts["new_cuts"] or answer.notes
     return ExitCode.FINDING if lossy else ExitCode.FINE
 

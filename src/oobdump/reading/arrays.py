@@ -22,7 +22,7 @@ from oobdump.reading import summary
 from oobdump.reading.elements import element
 from oobdump.reading.outline import MAP, shown
 
-__all__ = ["SIDE_SUFFIX", "Look"]
+__all__ = ["SIDE_SUFFIX", "Look", "open_side"]
 
 SIDE_SUFFIX = ".bin"
 """A JSON document's bulk data is in a file of its name and this."""
@@ -51,7 +51,7 @@ class Look:
 
     def __init__(self, directory: int | None = None, name: str = "", bins: Sequence[Any] = ()) -> None:
         self._directory = directory
-        self._side = f"{name}{SIDE_SUFFIX}"
+        self._name = name
         self._bins = bins
         self.notes: list[str] = []
 
@@ -102,16 +102,14 @@ class Look:
     def _from_side(self, offset: int, size: int) -> _Data:
         if type(offset) is not int or type(size) is not int or offset < 0 or size < 0:
             raise ValueError("no place in a side part")
-        if self._directory is None:
-            return _Data(why=f"the side part {self._side} cannot be looked for")
+        descriptor = None if self._directory is None else open_side(self._directory, self._name)
+        if descriptor is None:
+            return _Data(why=f"its side part, {self._name}{SIDE_SUFFIX}, is not there as a plain file")
         try:
-            descriptor = os.open(self._side, _OPEN, dir_fd=self._directory)
-        except OSError as error:
-            return _Data(why=f"the side part {self._side} cannot be read: {error.strerror}")
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_size < offset + size:
-                return _Data(why=f"the side part {self._side} is no file of at least {offset + size:,} bytes")
+            if os.fstat(descriptor).st_size < offset + size:
+                return _Data(
+                    why=f"its side part, {self._name}{SIDE_SUFFIX}, has no {offset + size:,} bytes: it is torn"
+                )
             return _Data(os.pread(descriptor, min(size, _READ_BYTES), offset), size)
         finally:
             os.close(descriptor)
@@ -127,6 +125,18 @@ _KINDS: Mapping[str, Callable[[Look, str, Any], Tree]] = MappingProxyType(
         **dict.fromkeys(("torch.Size", "torch.dtype", "torch.device", "numpy.dtype"), Look._plain),  # noqa: SLF001
     }
 )
+
+
+def open_side(directory: int, name: str) -> int | None:
+    """The side part of a document of that name; None if there is no regular file."""
+    try:
+        descriptor = os.open(f"{name}{SIDE_SUFFIX}", _OPEN, dir_fd=directory)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _shape(value: Any) -> list[int]:

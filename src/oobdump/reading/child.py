@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ _OUT = 1
 _RECURSION = 20_000
 """Outlines and encoders are bounded far below it; readers of a library's own recurse in C."""
 
-Chunks = Iterator[bytes]
+Chunks = Iterator[bytes | bytearray | memoryview]
 
 
 def main(words: str) -> None:
@@ -62,7 +63,7 @@ def _bound(what: int, most: int) -> None:
         resource.setrlimit(what, (least, least))
 
 
-def _write(data: bytes) -> None:
+def _write(data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(_OUT, view) :]
@@ -76,6 +77,19 @@ def _whole(order: Mapping[str, Any]) -> bytes:
         pieces.append(piece)
         at += len(piece)
     return b"".join(pieces)
+
+
+def _side(order: Mapping[str, Any]) -> mmap.mmap | None:
+    """The side part beside a document, if there is one; not copied."""
+    if order["directory"] is None:
+        return None
+    descriptor = arrays.open_side(order["directory"], order["name"])
+    if descriptor is None:
+        return None
+    try:
+        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) if os.fstat(descriptor).st_size else None
+    finally:
+        os.close(descriptor)
 
 
 def _outline(order: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], Chunks]:
@@ -96,16 +110,18 @@ def _convert(order: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], Chunk
     """The file's value in another format, and what that lost."""
     if order["format"] not in codecs.CODECS:
         raise CodecError(f"it is {order['format']}: only {', '.join(codecs.CODECS)} are converted")
-    value, notes = documents.decoded(_whole(order), order["format"], trust=order["trust"])
-    before = codecs.get(order["format"]).encode_counting(value)
-    after = codecs.get(order["to"]).encode_counting(value)
+    value, notes = documents.decoded(_whole(order), order["format"], _side(order), trust=order["trust"])
+    before = codecs.get(order["format"]).encode_parts(value)
+    to = codecs.get(order["to"])
+    after = to.encode_parts(value) if order["side"] else to.encode_counting(value)
     facts = {
+        "side": sum(map(len, after.bulk)),
         "placeholders": after.unknown,
         "cuts": after.cut,
         "new_placeholders": max(0, after.unknown - before.unknown),
         "new_cuts": max(0, after.cut - before.cut),
     }
-    return list(notes), facts, iter((after.data,))
+    return list(notes), facts, iter((*after.bulk, *after.pieces))  # the side part first: the document is its commit
 
 
 _TASKS: Mapping[str, Callable[[Mapping[str, Any]], tuple[list[str], dict[str, Any], Chunks]]] = MappingProxyType(

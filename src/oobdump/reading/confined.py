@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from oobdump.errors import CodecError
+from oobdump.reading.arrays import SIDE_SUFFIX
 from oobdump.reading.source import Source
 
 __all__ = ["MAX_ANSWER_BYTES", "Answer", "ConfinedError", "Order", "ask", "streamed"]
@@ -30,6 +31,9 @@ MEMORY_BYTES = 256 * 2**20
 
 MEMORY_PER_BYTE = 8
 """A small integer is one byte in a msgpack document and eight in a list; what is decoded is also encoded."""
+
+SIDE_MEMORY_PER_BYTE = 3
+"""A side part is mapped, and copied at most twice on its way into another format."""
 
 CPU_S = 10
 """A document of 16 MiB takes one to three seconds; a bomb takes all there is."""
@@ -64,6 +68,8 @@ class Order:
     trust: bool = False
     generous: bool = False
     to: str = ""
+    side: bool = False
+    """Whether bulk data may go to a side part: then it comes first, and ``facts["side"]`` is its size."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def ask(source: Source, order: Order, directory: int | None = None) -> Answer:
 @contextmanager
 def streamed(source: Source, order: Order, directory: int | None = None) -> Iterator[tuple[Answer, Iterator[bytes]]]:
     """The answer's header, and its document in pieces."""
-    memory = MEMORY_BYTES + MEMORY_PER_BYTE * source.size
+    memory = MEMORY_BYTES + MEMORY_PER_BYTE * source.size + SIDE_MEMORY_PER_BYTE * _side_size(source, directory)
     limits = {"memory": memory, "cpu": CPU_S, "file": source.descriptor, "directory": directory}
     words = json.dumps({**asdict(order), **limits, "name": os.path.basename(source.path)})
     child = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
@@ -116,6 +122,15 @@ def streamed(source: Source, order: Order, directory: int | None = None) -> Iter
         child.kill()
         child.stdout.close()
         child.wait()
+
+
+def _side_size(source: Source, directory: int | None) -> int:
+    """How large the side part beside the file is; 0 if there is none."""
+    try:
+        name = f"{os.path.basename(source.path)}{SIDE_SUFFIX}"
+        return 0 if directory is None else os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+    except OSError:
+        return 0
 
 
 class _Reader:

@@ -145,12 +145,12 @@ READERS: Mapping[str, Callable[..., Found]] = MappingProxyType(
 )
 
 
-def decoded(data: bytes, kind: str, *, trust: bool) -> tuple[Any, tuple[str, ...]]:
-    """The value itself, to be written in another format. A foreign document is taken as plain data."""
+def decoded(data: bytes, kind: str, side: Any = None, *, trust: bool) -> tuple[Any, tuple[str, ...]]:
+    """The value itself, to be written in another format; ``side`` is its side part. A foreign document is plain data."""
     if kind == "pickle" and not trust:
         raise CodecError("a pickle is not decoded without --trust; `oobdump show` describes it without running it")
     try:
-        return codecs.get(kind).decode(data), ()
+        return codecs.get(kind).decode(data, side), ()
     except CodecError as error:
         if kind == "pickle":
             raise
