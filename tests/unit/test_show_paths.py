@@ -267,7 +267,7 @@ def sabotage(job: Job, directory: Path) -> None:
     (dumps / "20260102T000000.000Z-00000000f1").symlink_to("/")
     (dumps / HOSTILE.replace("/", "")).mkdir()
     for name, make in {
-        "a": lambda path: os.mkfifo(path),
+        "a": os.mkfifo,
         "b": lambda path: path.symlink_to("/dev/zero"),
         "c": lambda path: path.write_bytes(b"[" * 500_000),
         "d": lambda path: path.write_bytes(b"\xff\x00"),

@@ -54,7 +54,10 @@ class Codec(Protocol):
     def encode_counting(self, value: object) -> Encoded:
         """The document (``data``), and how many placeholders (``unknown``) and cuts (``cut``) it has."""
 
-    def decode(self, data: bytes | bytearray | memoryview) -> Any:
+    def encode_parts(self, value: object) -> Encoded:
+        """The same for a store that can hold a side part: ``bulk`` is what goes there."""
+
+    def decode(self, data: bytes | bytearray | memoryview, bulk: Any = None) -> Any:
         """The value of a document. Raises ``CodecError`` for bytes that are none."""
 
 
