@@ -86,6 +86,9 @@ def test_other_dtypes_of_numpy_are_read():
     assert element("|S2").read(b"abc\0") == [b"ab", b"c\0"]
     record = {"names": ["a", "b"], "formats": ["<i2", "<f4"], "offsets": [0, 4], "itemsize": 8}
     assert element(record).read(struct.pack("<h2xf", 7, 0.5)) == [(7, 0.5)]
+    pair = {"base": "<i2", "shape": [2]}
+    nested = {"names": ["a", "b"], "formats": [pair, record], "offsets": [0, 4], "itemsize": 12}
+    assert element(nested).read(struct.pack("<2hh2xf", 1, 2, 7, 0.5)) == [((1, 2), (7, 0.5))]
     assert element("<f16").read(struct.pack("<QH6x", 2**63 + 2**62, 16383)) == [1.5]
     records = ({"names": 1}, {**record, "itemsize": 3}, {**record, "offsets": ["x", 0]})
     for odd in ("|O", "<q99", "float9", "", 7, None, *records):
@@ -166,7 +169,11 @@ def test_a_tensor_is_one_line():
         "tensor float32 [9] meta: no data here (a meta tensor has none)"
     )
     assert line_of("npscalar", {"dtype": "<i2", "data": b"\2\0"}) == "npscalar <i2 []: min 2 max 2 mean 2 NaN 0 [2]"
-    sparse = {"dtype": "float32", "shape": [9], "layout": "sparse_coo", "parts": {"values": tag("tensor", body)}}
+    objects = {"dtype": "|O", "shape": [2], "items": [1, tag("tuple", [2])]}
+    assert line_of("ndarray", objects) == "{ndarray |O [2]: [1, tuple [2]]}"
+    assert line_of("npscalar", {"dtype": "U", "shape": [], "text": "a\0"}) == '{npscalar U []: "a\\u0000"}'
+    assert line_of("npscalar", {"dtype": "S", "shape": [], "data": b"a\0"}) == "npscalar S []: b'a\\x00'"
+    sparse = {"dtype": "float32", "shape": [9], "layout": "sparse_coo", "parts": {"values": body}}
     assert line_of("tensor", sparse).startswith('{tensor float32 [9] sparse_coo: {"values": tensor float32 [2]: min')
 
 

@@ -128,6 +128,6 @@ def _outlined(dump: Dump, record: PartRecord, bounds: Bounds) -> Content:
 def _converted(dump: Dump, record: PartRecord, *, trust: bool) -> bytes:
     """The part as a JSON document, made by a process with bounds: no object of a pickle gets in here."""
     reader.check_part(dump, record)
-    with source.opened(f"{dump.directory}/{record.path}", record.media_type) as found:
-        with source.directory_of(found.path) as directory:
-            return confined.ask(found, Order("convert", found.format, trust=trust, to="json"), directory).data
+    path = f"{dump.directory}/{record.path}"
+    with source.opened(path, record.media_type) as found, source.directory_of(path) as directory:
+        return confined.ask(found, Order("convert", found.format, trust=trust, to="json"), directory).data

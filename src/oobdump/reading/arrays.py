@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from oobdump.codecs.marked import Tag
 from oobdump.codecs.model import BODY, MARK
 from oobdump.codecs.raw import Raw
 from oobdump.reading import summary
 from oobdump.reading.elements import element
-from oobdump.reading.outline import MAP, shown
+from oobdump.reading.outline import shown
 
 __all__ = ["SIDE_SUFFIX", "Look", "open_side"]
 
@@ -64,17 +65,20 @@ class Look:
             return None  # not as its writer would write it: shown as any other tag
 
     def _array(self, kind: str, body: Mapping[str, Any]) -> Tree:
-        shape = [] if kind == "npscalar" else _shape(body["shape"])
+        shape = _shape(body.get("shape", []))
         head = f"{kind} {_dtype_text(body['dtype'])} {shape}{_extras(body)}"
         if "parts" in body:
-            parts = {str(name)[:40]: self.tree("tensor", part[BODY]) for name, part in body["parts"].items()}
-            return {MARK: MAP, BODY: [[head, parts]]}
+            return head, {str(name): Tag("tensor", part) for name, part in body["parts"].items()}
+        if "items" in body or "text" in body:  # of objects; numpy's own texts
+            return head, body["items"] if "items" in body else body["text"]
         if "data" not in body:
             return shown(f"{head}: no data here{_reason(body)}")
         data = self._data(body["data"])
         if data.why:
             self.notes.append(data.why)
             return shown(f"{head}: its data is missing")
+        if body["dtype"] == "S":
+            return shown(f"{head}: {bytes(data.head[:_TOLD])!r}")
         told = summary.summarise(body["dtype"], shape, data.head, size=data.size)
         if told is None:
             known = element(body["dtype"]) is not None
@@ -148,6 +152,8 @@ def _shape(value: Any) -> list[int]:
 def _dtype_text(dtype: Any) -> str:
     if isinstance(dtype, str):
         return dtype[:_TOLD]
+    if "base" in dtype:
+        return f"{_dtype_text(dtype['base'])}{list(dtype['shape'])}"[:_TOLD]
     fields = zip(dtype["names"], dtype["formats"], strict=True)
     return f"{{{', '.join(f'{name}: {_dtype_text(of)}' for name, of in fields)}}}"[:_TOLD]
 

@@ -146,7 +146,7 @@ READERS: Mapping[str, Callable[..., Found]] = MappingProxyType(
 
 
 def decoded(data: bytes, kind: str, side: Any = None, *, trust: bool) -> tuple[Any, tuple[str, ...]]:
-    """The value itself, to be written in another format; ``side`` is its side part. A foreign document is plain data."""
+    """The value itself, to be written in another format; ``side`` is its side part."""
     if kind == "pickle" and not trust:
         raise CodecError("a pickle is not decoded without --trust; `oobdump show` describes it without running it")
     try:

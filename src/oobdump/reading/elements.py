@@ -210,8 +210,20 @@ def _texts(order: str, code: str, size: int) -> Element | None:
     return None
 
 
+def _repeated(dtype: Mapping[str, Any]) -> Element | None:
+    """A small array as an element: a tuple."""
+    base, shape = element(dtype["base"]), dtype.get("shape")
+    if base is None or type(shape) is not list or not all(type(each) is int and each > 0 for each in shape):
+        return None
+    size = base.size * math.prod(shape)
+    read = base.read
+    return Element(size, lambda data: [tuple(read(data[at : at + size])) for at in range(0, len(data), size)], "other")
+
+
 def _structured(dtype: Mapping[str, Any]) -> Element | None:
     """Records: each is a tuple of its fields, in the order of their names."""
+    if "base" in dtype:
+        return _repeated(dtype)
     names, formats, offsets = dtype.get("names"), dtype.get("formats"), dtype.get("offsets")
     size = dtype.get("itemsize")
     if type(formats) is not list or type(offsets) is not list or type(size) is not int or size < 1:

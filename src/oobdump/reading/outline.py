@@ -62,7 +62,8 @@ def shown(text: str) -> dict[str, Any]:
 
 
 Arrays = Callable[[str, Any], Any]
-"""What is shown of a tag, from its kind and body; None for a kind that is no array."""
+"""What is shown of a tag, from its kind and body: a tree, or a heading and what is to be outlined below it;
+None for a kind that is no array."""
 
 
 class Outline:
@@ -88,6 +89,8 @@ class Outline:
             return known(self, value, depth)
         if type(value) is tuple and not self._revived:
             return self._list(value, depth)
+        if type(value) is Tag:
+            return self._opened(value, depth)
         if self._revived and type(value) not in (bytes, bytearray):
             return self._opened(open_value(value), depth)
         return shown(_odd(value))
@@ -144,6 +147,8 @@ class Outline:
 
     def _tag(self, kind: str, body: Any, depth: int) -> Any:
         told = self._arrays(kind, body)
+        if type(told) is tuple:
+            return {MARK: MAP, BODY: [[told[0], self.of(told[1], depth - 1)]]}
         if told is not None:
             return told
         if kind in MARKED_KINDS and type(body) is dict:
