@@ -195,6 +195,7 @@ const KINDS = {
   bytearray: (body) => new Tagged("bytearray", body),
   dict: pairs, // any keys: JavaScript's Map would take two equal tuples for two keys, as it should, but not find either
   bulk: (body, bulk) => {
+    if (body === null) return null;
     if (bulk === undefined) throw new SyntaxError("bulk data is in the side part: the file of the same name and .bin");
     return bulk.subarray(Number(body.get("offset")), Number(body.get("offset")) + Number(body.get("size")));
   },
