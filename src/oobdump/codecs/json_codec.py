@@ -13,6 +13,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -21,9 +22,9 @@ import msgpack
 
 from oobdump.codecs import model
 from oobdump.codecs.base import Data, ModelCodec, Pieces
-from oobdump.codecs.budget import Purse
+from oobdump.codecs.budget import Budget, Purse
 from oobdump.codecs.kinds import revive, to_base64
-from oobdump.codecs.look import size
+from oobdump.codecs.look import has_buffers, size
 from oobdump.codecs.marked import Tag
 from oobdump.codecs.packing import EXT_TAG, Packing, open_paid
 from oobdump.codecs.raw import MAX_INLINE_BYTES, Aside, Bulk, Inline, Raw, Reference
@@ -61,21 +62,28 @@ def _tag(kind: str, body: object) -> dict[str, object]:
 def _place(bulk: Bulk, raw: object) -> object:
     """What stands for bulk data; of a text document without a side part, itself as far as that is bearable."""
     if type(raw) is not Raw:
-        raise TypeError("the value changed after the look at it")  # the standard text asks for __class__
+        raise TypeError("bytes, or the value changed after the look at it")  # the standard text asks for __class__
     offset = bulk.place(raw)
     if offset is not None:
         return _tag("bulk", {"offset": offset, "size": len(raw.data)})
     return _tag("bytes", to_base64(raw.data)) if len(raw.data) <= MAX_INLINE_BYTES else _tag("bulk", None)
 
 
-def _encoder(bulk: Bulk) -> json.JSONEncoder:
+def _place_or_tag(bulk: Bulk, value: object, budget: Budget, raw: object) -> object:
+    """The same where nothing was walked: msgpack's packer makes no difference between bytes and their like."""
+    if type(raw) is bytes and not has_buffers(value, budget):
+        return _tag("bytes", to_base64(raw))
+    return _place(bulk, raw)
+
+
+def _encoder(default: Callable[[Any], object]) -> json.JSONEncoder:
     # What the encoder is given was looked at or walked: it has no cycle.
     return json.JSONEncoder(
         ensure_ascii=False,
         allow_nan=False,
         check_circular=False,
         separators=(",", ":"),
-        default=partial(_place, bulk),
+        default=default,
     )
 
 
@@ -151,14 +159,15 @@ class _Json:
         packed = packing.document(value)  # raises for lone surrogates; opens integers beyond 64 bits
         if _PACKED_MARK in packed:  # a user's map that may look like a tag
             return None
+        default = partial(_place_or_tag, bulk, value, purse.budget)
         if packing.exts:
             value = _tree(packed, raws)
-        data = _encoder(bulk).encode(value).encode("utf-8")  # raises for NaN and bytes
+        data = _encoder(default).encode(value).encode("utf-8")  # raises for NaN
         return None if not packing.exts and _may_have_other_keys(data) else (data,)
 
     def write(self, tree: Any, bulk: Bulk) -> Pieces:
         """The document of a walked tree; raises for what ``direct`` raises for."""
-        data = _encoder(bulk).encode(tree).encode("utf-8")
+        data = _encoder(partial(_place, bulk)).encode(tree).encode("utf-8")
         if _has_long_integer(data):
             raise OverflowError("an integer beyond 64 bits has a tag")
         return (data,)

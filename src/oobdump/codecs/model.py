@@ -18,8 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 from oobdump.codecs import peek
+from oobdump.codecs.arrays import ARRAY_KINDS
 from oobdump.codecs.budget import Purse
 from oobdump.codecs.kinds import open_value
+from oobdump.codecs.kinds_of_containers import KINDS_OF_PAIRS
 from oobdump.codecs.marked import MARKED_KINDS, Tag, body_of, count_mark, mark
 from oobdump.errors import CodecError
 
@@ -272,8 +274,10 @@ class _Walk:
             body = holder[BODY] = dict(tag.body)  # type: ignore[call-overload]
             for name, field in list(body.items()):
                 self._place(body, name, field, source)
+        elif tag.kind in ARRAY_KINDS:  # numbers about bytes: a part of them would say nothing
+            holder[BODY] = tag.body
         elif type(tag.body) is list:
-            self._enter(holder, BODY, tag.body, source, (out, slot), width=2 if tag.kind == "dict" else 1)
+            self._enter(holder, BODY, tag.body, source, (out, slot), width=2 if tag.kind in KINDS_OF_PAIRS else 1)
         else:
             self._place(holder, BODY, tag.body, source)
 

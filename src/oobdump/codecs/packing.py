@@ -8,7 +8,9 @@ Only this module knows what an ext of ours is made of.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
+from resource import getrusage
 from typing import Any
 
 import msgpack
@@ -27,8 +29,19 @@ EXT_TAG = 79
 MAX_HOOKS = 24
 """Odd objects in odd objects that are packed without a walk: each takes some stack of the C packer's."""
 
+RUSAGE_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
+"""Linux only."""
+
 _SIMPLE = frozenset(map(id, (str, int, float, bool, type(None))))
 _FEW = 16
+
+
+_NIL = b"\xc0"
+
+
+def _switches() -> object:
+    """Changes whenever this thread had to wait, as it has to for the GIL once another thread has run."""
+    return getrusage(RUSAGE_THREAD).ru_nvcsw if RUSAGE_THREAD is not None else object()
 
 
 class Packing:
@@ -45,14 +58,37 @@ class Packing:
         self._most_hooks = most_hooks
         self._spare: list[Any] = []
         self._hooks = 0
+        self._tokens: list[object] = []
         self.exts = 0
 
     def document(self, value: object) -> bytes:
         """The packed value."""
+        before = _switches()
         try:
-            return self._pack(value)
+            packed = self._pack(value)
         finally:
             self._spare.clear()  # they refer to us: the collector would come for them late
+        if self.exts and _switches() != before and not self._is_of(value, packed):
+            raise Spent
+        return packed
+
+    def _is_of(self, value: object, packed: bytes) -> bool:
+        """Whether the value is still what was packed.
+
+        While a hook runs other threads may, and change a container whose length is written already.
+        This time no Python code is called, so that nobody else runs.
+        """
+        told: list[object] = []
+        now: bytes = msgpack.Packer(use_bin_type=True, strict_types=True, default=told.append).pack(value)
+        pieces, at = [], 0
+        for token in self._tokens:
+            ext = msgpack.packb(token)
+            end = packed.find(ext, at)
+            if end < 0:
+                return False
+            pieces.append(packed[at:end])
+            at = end + len(ext)
+        return _NIL.join([*pieces, packed[at:]]) == now
 
     def _pack(self, value: object) -> bytes:
         # strict_types: what is not exactly a list, a dict and so on goes to the hook, instead of being asked.
@@ -66,15 +102,18 @@ class Packing:
         return msgpack.Packer(use_bin_type=True, strict_types=True, default=self._hook)
 
     def _hook(self, value: Any) -> object:
-        if type(value) is Raw:
-            placed = self._place(value)
-            return placed if type(placed) is not Tag else self._ext(placed)
-        self._hooks += 1
-        if self._hooks > self._most_hooks:
+        if self._hooks >= self._most_hooks:
             raise Spent
-        ext = self._ext(self._open(value))
+        self._hooks += 1
+        token = self._placed(value) if type(value) is Raw else self._ext(self._open(value))
         self._hooks -= 1
-        return ext
+        if not self._hooks:
+            self._tokens.append(token)
+        return token
+
+    def _placed(self, raw: Raw) -> object:
+        placed = self._place(raw)
+        return placed if type(placed) is not Tag else self._ext(placed)
 
     def _ext(self, tag: Tag) -> object:
         self.exts += 1

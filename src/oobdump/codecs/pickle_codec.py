@@ -18,7 +18,7 @@ import re
 import sys
 import types
 import uuid
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -30,8 +30,10 @@ from oobdump.codecs import model
 from oobdump.codecs.base import Data, ModelCodec, Pieces
 from oobdump.codecs.budget import Budget, Purse, Spent
 from oobdump.codecs.kinds import open_value, revive
+from oobdump.codecs.kinds_of_containers import FACTORIES
 from oobdump.codecs.look import plain_size
 from oobdump.codecs.marked import MARKED_KINDS, Marked, Tag, count_mark
+from oobdump.codecs.pickle_kinds import MAKERS, REDUCERS, is_library_global
 from oobdump.codecs.pickle_scan import scan
 from oobdump.codecs.raw import Bulk, Inline, Raw
 from oobdump.errors import CodecError
@@ -101,11 +103,17 @@ _SPREAD: tuple[type, ...] = (complex, range, slice, Fraction, timedelta, timezon
 _OTHER = {"dict": _pairs, "date": _date, "datetime": _moment(datetime), "time": _moment(time)}
 
 _REDUCERS: Mapping[str, Callable[[Any], _Reduced]] = MappingProxyType(
-    {cls.__name__: _one(cls) for cls in _ONE} | {cls.__name__: _spread(cls) for cls in _SPREAD} | _OTHER
+    {cls.__name__: _one(cls) for cls in _ONE}
+    | {cls.__name__: _spread(cls) for cls in _SPREAD}
+    | _OTHER
+    | dict(REDUCERS)
 )
 
 _OWN_GLOBALS = frozenset(map(id, (*_ONE, *_SPREAD, dict, date, datetime, time, Warning)))
 """What a reduction names; by ``id``, since a foreign class could bring its own hash."""
+
+
+_FACTORY_IDS = frozenset(map(id, FACTORIES.values()))
 
 
 class _Pieces:
@@ -135,24 +143,37 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, PROTOCOL)
         self._purse = purse
         self._opened = 0
+        self._named: set[int] = set()
+        self._told: set[int] = set()
         self._most = most
 
     def reducer_override(self, obj: Any) -> Any:
-        if id(obj) in _OWN_GLOBALS or type(obj) is pickle.PickleBuffer:
+        if id(obj) in _OWN_GLOBALS or id(obj) in self._named or is_library_global(obj):
             return NotImplemented
         if type(obj) is Raw:
             return bytearray, (pickle.PickleBuffer(obj.data),)
         tag = Tag(obj[model.MARK], obj[model.BODY]) if type(obj) is _Node else self._open(obj)
         if tag.kind in MARKED_KINDS:
             return self._reduce_mark(tag)
+        if tag.kind == "defaultdict" and not self._may_name(tag.body):
+            return _reduce_other(tag)
         reducer = _REDUCERS.get(tag.kind)
         return reducer(tag.body) if reducer is not None else _reduce_other(tag)
+
+    def _may_name(self, body: Any) -> bool:
+        """Whether a defaultdict's factory can be named: not if it was told as a value, which the pickler remembers."""
+        factory = id(FACTORIES.get(body[0])) if body and body[0] is not None else 0
+        if factory in self._told:
+            return False
+        self._named.add(factory)
+        return True
 
     def _open(self, obj: object) -> Tag:
         self._opened += 1
         if self._opened > self._most:
             raise Spent
         self._purse.take(1)
+        self._told.add(id(obj) if id(obj) in _FACTORY_IDS else 0)
         return open_value(obj)
 
     def _reduce_mark(self, tag: Tag) -> _Reduced:
@@ -208,6 +229,11 @@ class _Maker:
             raise CodecError(f"it calls {self._name} with what no dump has")
         return self._make(*args)
 
+    @property
+    def made(self) -> Callable[..., object]:
+        """What it calls."""
+        return self._make
+
     def __setstate__(self, state: object) -> None:
         raise CodecError(f"it tries to alter {self._name}")
 
@@ -230,6 +256,19 @@ def _of_integers(args: tuple[Any, ...]) -> bool:
 
 def _of_any(_: tuple[Any, ...]) -> bool:
     return True
+
+
+def _of_nothing(_: tuple[Any, ...]) -> bool:
+    return False
+
+
+def _default(factory: Any = None) -> object:
+    """A defaultdict that makes what the table has; the pickle gives it a maker."""
+    if factory is None:
+        return defaultdict(None)
+    if type(factory) is not _Maker or factory.made not in FACTORIES.values():
+        raise CodecError("a defaultdict's factory is not one of the standard types")
+    return defaultdict(factory.made)
 
 
 def _unmark(*args: object) -> object:
@@ -259,7 +298,14 @@ def _allowed() -> dict[tuple[str, str], Any]:
         for cls in classes:
             for module in (cls.__module__, *_OTHER_HOMES.get(cls.__module__, ())):
                 allowed[module, cls.__name__] = _Maker(cls, f"{module}.{cls.__name__}", allows)
+    for (module, name), make in MAKERS.items():
+        allowed[module, name] = _Maker(make, f"{module}.{name}", _of_any)
+    for name, factory in FACTORIES.items():  # named, not called
+        allowed.setdefault((factory.__module__, name), _Maker(factory, f"{factory.__module__}.{name}", _of_nothing))
+    allowed["collections", "defaultdict"] = _Maker(_default, "collections.defaultdict", _of_any)
     allowed["builtins", "Warning"] = _Maker(_unmark, "builtins.Warning", _of_any)
+    for module in ("builtins", "__builtin__"):
+        allowed |= {(module, "Ellipsis"): ..., (module, "NotImplemented"): NotImplemented}
     allowed["__builtin__", "xrange"] = allowed["builtins", "range"]
     allowed["_codecs", "encode"] = _Maker(_encode, "_codecs.encode", _is_latin1)  # bytes, before protocol 3
     # The class itself, as the pickles of others use NEWOBJ; its own __setstate__ keeps BUILD off the class.
