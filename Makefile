@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-overhead check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-overhead fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -55,7 +55,10 @@ bench-overhead: venv ## what an armed program costs: loops in pairs, without and
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
 
-check: test static ## test, lint, types, layering, reference and docs: what CI runs
+fuzz: venv ## any bytes at every decoder and every reader of foreign files (ARGS=--seconds=60)
+	@$(BIN)/python tools/fuzz/decoders.py $(ARGS)
+
+check: test static fuzz ## test, lint, types, layering, reference, docs and a minute of fuzz
 
 static: lint types layering reference docs ## the parts of check that run no program of ours
 

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge"),
     ("doors", "registration", "last_words", "outside"),
-    ("worker", "client", "job"),
+    ("worker", "client", "job", "reading"),
     ("http_client", "control_plane", "sentinel", "report", "arming", "offline"),
     ("http_apps",),
     ("__init__",),
@@ -54,7 +54,7 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "offline", "outside", "report", "sentinel", "__main__")
+TOOL_SIDE = ("cli", "client", "http_client", "job", "offline", "outside", "reading", "report", "sentinel", "__main__")
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {

@@ -318,7 +318,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
         chosen = settings(**given)
         check(chosen)
         codecs.load_all()
-        problems = [*registry.load_entry_points(), *handlers.load(registry)]
+        problems = [*codecs.load_entry_points(), *registry.load_entry_points(), *handlers.load(registry)]
         made = Worker(chosen, own_identity(chosen.job))
         made.problems += problems
         try:

@@ -29,7 +29,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "stacks": ("oobdump.cli.stacks:stacks", "Show the stacks of all ranks, merged."),
         "signal": ("oobdump.cli.signal:signal_", "Send workers the request signal, and wait for their dumps."),
         "ls": ("oobdump.cli.ls:ls", "List the dumps of a job, newest first."),
-        "show": ("oobdump.cli.show:show", "Show what was answered."),
+        "show": ("oobdump.cli.show:show", "Show what was answered, or what is in a file."),
+        "convert": ("oobdump.cli.convert:convert", "Write a part in another format."),
         "handlers": ("oobdump.cli.handlers:handlers", "List what can be asked."),
         "prune": ("oobdump.cli.prune:prune", "Remove old dumps."),
     }
