@@ -113,7 +113,8 @@ class Lane:
 class RankTrace:
     """Everything that is kept of one rank's recorder.
 
-    ``configs`` are the groups the recorder knows, with calls or without; ``wrapped``: older
+    ``configs`` are the groups the recorder knows, with calls or without; ``statuses`` their
+    counters by PyTorch's number of the group, which only a lane ties to a name; ``wrapped``: older
     entries were overwritten; ``source`` is the form it was read from.
     """
 
@@ -122,6 +123,7 @@ class RankTrace:
     source: Literal["pickle", "json"]
     lanes: tuple[Lane, ...]
     configs: tuple[GroupConfig, ...] = ()
+    statuses: tuple[tuple[str, GroupStatus], ...] = ()
     entries: int = 0
     wrapped: bool = False
     last_record_id: int | None = None
