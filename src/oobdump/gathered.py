@@ -8,20 +8,22 @@ or not, answered or not; and no part of one worker can spoil what another said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from oobdump import codecs
 from oobdump.client import Outcome
-from oobdump.errors import CodecError, DamagedDump
+from oobdump.errors import CodecError, DamagedDump, RequestError
 from oobdump.gather import COUNTERS, RECORDER, Sample
 from oobdump.job import facts
+from oobdump.job.calls import Pool
 from oobdump.job.collectives import Collectives, TraceProblem
 from oobdump.job.evidence import Evidence, Look, Worker
 from oobdump.job.matching import match
 from oobdump.job.merge import build
 from oobdump.job.ranks import parse_ranks
-from oobdump.job.recorder import Pool, parse_bytes
+from oobdump.job.recorder import parse_bytes
 from oobdump.job.stacks import Member, Problem, WorkerStacks, parse_stacks
 from oobdump.job.trace import RankTrace
 from oobdump.store import reader
@@ -69,8 +71,8 @@ def assemble(
     silent = [Problem(w.member.worker, w.rank, w.why or w.state) for w in workers if _latest(w) is None]
     known = {problem.worker for problem in reading.problems}
     merged = build([*stacks, *reading.problems, *(each for each in silent if each.worker not in known)])
-    ranks = {worker.rank for worker in workers if worker.rank is not None}
-    everybody = frozenset(range(world)) | {rank for rank in ranks if rank is not None}
+    ranks = frozenset(worker.rank for worker in workers if worker.rank is not None)
+    everybody = frozenset(range(world)) | ranks
     traces = [*reading.traces.values()]
     collectives = match(traces, world=everybody or None, members=reading.members or None) if traces else Collectives()
     recorded = any(isinstance(trace, RankTrace) for trace in traces)
@@ -189,14 +191,15 @@ def _entries(trace: RankTrace | TraceProblem) -> int:
 
 
 def _completed(trace: RankTrace) -> dict[str, int]:
-    return {lane.group.name: max(lane.status.last_completed, 0) for lane in trace.lanes if lane.status is not None}
+    return {name: max(status.last_completed, 0) for name, status in trace.statuses}
 
 
 def _learn_members(value: object, reading: Reading) -> None:
     """Who is in which group, from any rank that said it."""
     for name, ranks in facts.read_process_groups(value):
         if name not in reading.members:
-            reading.members[name] = parse_ranks(ranks)
+            with suppress(RequestError):  # it names no ranks: then nobody is told of this group
+                reading.members[name] = parse_ranks(ranks)
 
 
 def _value(outcome: Outcome, handler: str) -> Any:

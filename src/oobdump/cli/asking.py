@@ -23,7 +23,7 @@ from oobdump.response import Status
 from oobdump.targets import Candidate, select
 from oobdump.wire import read_request, request_to_bytes
 
-__all__ = ["ask", "progress_line"]
+__all__ = ["ask", "check", "live", "progress_line"]
 
 _REFRESHES_PER_S = 4
 
@@ -45,6 +45,12 @@ def ask(client: Client, request: Request) -> tuple[AcceptedRequest, list[Outcome
 def _checked(client: Client, request: Request) -> Request:
     """The request as an acceptor will read it, for somebody who runs."""
     request = read_request(request_to_bytes(request), "json")
+    check(client, request.targets)
+    return request
+
+
+def check(client: Client, targets: Sequence[str]) -> None:
+    """Whether somebody runs who could be asked. Raises ``CommandError``; ``RequestError`` for a target nobody is."""
     entries = [entry for entry in client.workers()[0] if entry.alive() is not False]
     if not entries:
         raise CommandError(
@@ -53,10 +59,9 @@ def _checked(client: Client, request: Request) -> Request:
             ExitCode.NOBODY_ANSWERED,
         )
     select(
-        request.targets,
+        targets,
         (Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role) for entry in entries),
     )
-    return request
 
 
 def progress_line(asked: Sequence[str], known: Sequence[Outcome], seconds: float) -> str:
@@ -70,21 +75,28 @@ def progress_line(asked: Sequence[str], known: Sequence[Outcome], seconds: float
 @contextmanager
 def _live_line(accepted: AcceptedRequest) -> Iterator[Callable[[list[Outcome]], None]]:
     """A line on stderr that follows what is known, if stderr is a terminal; it goes when the waiting ends."""
+    latest: list[Outcome] = []
+    began = time.monotonic()
+
+    def progress(known: list[Outcome]) -> None:
+        latest[:] = known
+
+    with live(lambda: progress_line(accepted.asked, latest, time.monotonic() - began)):
+        yield progress
+
+
+@contextmanager
+def live(text: Callable[[], str]) -> Iterator[None]:
+    """A line on stderr that is asked for its text again and again, if stderr is a terminal; gone at the end."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield
         return
     from rich.console import Console  # noqa: PLC0415 - 80 ms, and only where a person waits
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    latest: list[Outcome] = []
-    began = time.monotonic()
-
     def line() -> Text:
-        return Text(progress_line(accepted.asked, latest, time.monotonic() - began), overflow="ellipsis", no_wrap=True)
-
-    def progress(known: list[Outcome]) -> None:
-        latest[:] = known
+        return Text(text(), overflow="ellipsis", no_wrap=True)
 
     console = Console(file=sys.stderr, no_color=not output.colours(sys.stderr))
     with Live(
@@ -95,4 +107,4 @@ def _live_line(accepted: AcceptedRequest) -> Iterator[Callable[[list[Outcome]], 
         redirect_stdout=False,
         redirect_stderr=False,
     ):
-        yield progress
+        yield
