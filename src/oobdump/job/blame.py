@@ -42,8 +42,8 @@ class Picture:
 
     @property
     def stuck(self) -> Ranks:
-        """Ranks that did not get any further between samples (seen once: all that cannot be said to move)."""
-        return frozenset(rank for rank, each in self.motions.items() if each.pace in ("still", "once"))
+        """Ranks that are not seen to have moved between samples."""
+        return frozenset(rank for rank, each in self.motions.items() if each.fixed)
 
     @property
     def in_wait(self) -> Ranks:
@@ -89,7 +89,7 @@ def _by_recorder(seen: Picture) -> Blame | None:
 
 
 def _holds(seen: Picture, wait: Wait) -> bool:
-    """Whether a rank stands still in it. NCCL's calls return at once: there the rank may be anywhere."""
+    """Whether a rank that waits in it does not move, and none of them completes anything."""
     return bool(wait.waiting & seen.stuck) and not wait.waiting & seen.advancing
 
 

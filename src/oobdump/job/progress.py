@@ -19,8 +19,8 @@ Pace = Literal["advances", "moves", "computes", "still", "once", "unseen"]
 """``advances``: its recorder completed calls; ``moves``: it was in other functions; ``computes``: the same
 functions, and its processor at work; ``still``: none of that; ``once``: one look only."""
 
-BUSY_SHARE = 0.5
-"""Of one processor: a rank that computes uses a whole one, one that waits next to nothing, whatever the load."""
+BUSY_SHARE = 0.15
+"""Of one processor. A rank that waits uses a twentieth to answer; one that computes gets this on a crowded machine."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Motion:
         return self.cpu_s / self.span_s if self.cpu_s is not None and self.span_s > 0 else None
 
     @property
-    def stuck(self) -> bool:
-        """Whether nothing of it got any further."""
-        return self.pace == "still"
+    def fixed(self) -> bool:
+        """Whether it is not seen to have moved. A wait may burn a processor: NCCL's does."""
+        return self.pace in ("still", "once") or (self.pace == "computes" and not self.lines_moved)
 
 
 def motion(worker: Worker) -> Motion:
@@ -56,7 +56,8 @@ def motion(worker: Worker) -> Motion:
     completed = _completed(looks)
     stacks = [look.main for look in looks if look.main is not None]
     lines = len(set(stacks)) > 1
-    busy = cpu is not None and span > 0 and cpu / span >= BUSY_SHARE
+    runs = all(look.facts is not None and look.facts.main_state == "R" for look in looks)
+    busy = runs or (cpu is not None and span > 0 and cpu / span >= BUSY_SHARE)
     pace = _pace(stacks, busy=busy, completed=completed)
     return Motion(pace, span, cpu, completed, lines)
 

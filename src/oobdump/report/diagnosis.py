@@ -2,7 +2,8 @@
 
 In: ``Diagnosis``, a width in cells, a style. Out: lines without line ends. The rules only this module
 keeps: the first forty lines are enough, so that every section has a bound and says what it leaves out;
-no line is wider than asked; and nothing that came from a file reaches a line but through ``harmless``.
+no line is wider than asked but a command, which is there to be pasted; and nothing that came from a
+file reaches a line but through ``harmless``.
 """
 
 from __future__ import annotations
@@ -180,11 +181,10 @@ def _waits(diagnosis: Diagnosis) -> Iterator[Line]:
 
 def _wait_text(wait: Wait) -> str:
     on = wait.on | wait.unheard
-    whom = f"for {ranks_text(on)}" if on else "and all its members are in it"
-    return (
-        f"{ranks_text(wait.waiting)} {verb(wait.waiting, 'waits', 'wait')} {whom}: {wait.group.label}, "
-        f"call {wait.seq} ({wait.op.name})"
-    )
+    where = f"{wait.group.label}, call {wait.seq} ({wait.op.name})"
+    if not on:
+        return f"{ranks_text(wait.waiting)} {verb(wait.waiting, 'is', 'are')} all in {where}, and it has not ended"
+    return f"{ranks_text(wait.waiting)} {verb(wait.waiting, 'waits', 'wait')} for {ranks_text(on)}: {where}"
 
 
 # -- what moved, on which machine ------------------------------------------------------------------------------------
@@ -212,12 +212,16 @@ _PACES = {
 
 def _machines(diagnosis: Diagnosis) -> Iterator[Line]:
     workers = [worker for each in diagnosis.outliers if each.named for worker in each.workers]
-    lines = [text for worker in workers if (text := _facts(worker, diagnosis.seen.motions.get(worker.rank or 0)))]
+    lines = [text for worker in workers if (text := _facts(worker, _motion(diagnosis, worker)))]
     if not lines:
         return
     yield "heading", "machine, of the outliers:"
     yield from (("frame", f"{_INDENT}{line}") for line in lines[:_MACHINES])
     yield from _rest(len(lines) - _MACHINES, "workers")
+
+
+def _motion(diagnosis: Diagnosis, worker: Worker) -> Motion | None:
+    return None if worker.rank is None else diagnosis.seen.motions.get(worker.rank)
 
 
 def _facts(worker: Worker, motion: Motion | None) -> str:

@@ -1,19 +1,25 @@
-"""Rank 1 runs two collectives of the same group in the other order."""
+"""Rank 1 enqueues two collectives of the same group in the other order, then waits for both."""
 
 import torch.distributed as dist
 from _job import begin, numbers
 
 
-def sum_gradients() -> None:
+def sum_gradients() -> dist.Work:
     """One of the two."""
-    dist.all_reduce(numbers())
+    return dist.all_reduce(numbers(), async_op=True)
 
 
-def gather_sizes() -> None:
+def gather_sizes() -> dist.Work:
     """The other."""
-    dist.all_gather([numbers(2) for _ in range(dist.get_world_size())], numbers(2))
+    parts = [numbers() for _ in range(dist.get_world_size())]
+    return dist.all_gather(parts, numbers(), async_op=True)
 
 
-rank = begin()
-for collective in (gather_sizes, sum_gradients) if rank == 1 else (sum_gradients, gather_sizes):
-    collective()
+def overlap(rank: int) -> None:
+    """Both at once."""
+    calls = (gather_sizes, sum_gradients) if rank == 1 else (sum_gradients, gather_sizes)
+    for work in [call() for call in calls]:
+        work.wait()
+
+
+overlap(begin())

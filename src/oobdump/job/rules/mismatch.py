@@ -47,12 +47,11 @@ def _finding(seen: Picture, rule: str, kinds: tuple[str, ...], how: str) -> Find
         return None
     ranks = tuple(sorted(found.ranks))
     variants = _variants(seen, found)
-    odd = next((text for ranks_, text in variants if ranks_ & found.ranks), "")
-    summary = (
-        f"{ranks_text(ranks)} {verb(ranks, 'calls', 'call')} {how} {ranks_text(found.others)} in {found.group.label}, "
-        f"call {found.seq}{odd}"
-    )
-    evidence = [f"{ranks_text(ranks_)}:{text}" for ranks_, text in variants[:_SHOWN]]
+    odd = next((text for ranks_, text in variants if ranks_ & found.ranks), op_text(found.op))
+    who = f"{ranks_text(ranks)} {verb(ranks, 'calls', 'call')} {how}"
+    whom = ranks_text(found.others) if found.others else "each other"
+    summary = f"{who} {whom} in {found.group.label}, call {found.seq}: {odd}"
+    evidence = [f"{ranks_text(ranks_)}: {text}" for ranks_, text in variants[:_SHOWN]]
     if found.detail:
         evidence.append(found.detail)
     if not _is_open(seen, found):
@@ -82,13 +81,14 @@ def _numbers(op: Op) -> tuple[int, ...]:
 
 
 def _variants(seen: Picture, found: Difference) -> list[tuple[frozenset[int], str]]:
-    """Who did what and where, as a text that starts with a space."""
+    """Who did what and where."""
     shown = {sizes_text(variant.op) for variant in found.variants}
-    text = sizes_text if len(shown) > 1 else op_text
+    names = {variant.op.name for variant in found.variants}
+    text = sizes_text if len(shown) > 1 and len(names) == 1 else op_text
     told = []
     for variant in found.variants:
         worker = seen.evidence.ranks.get(min(variant.ranks, default=-1))
         stack = variant.frames or (None if worker is None else worker.main)
         where = f" in {user_place(stack)}" if stack else ""
-        told.append((variant.ranks, f" {text(variant.op)}{where}"))
+        told.append((variant.ranks, f"{text(variant.op)}{where}"))
     return told
