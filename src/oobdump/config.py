@@ -155,6 +155,9 @@ class Settings:
     timeout_s: float = _setting(
         "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _timeout
     )
+    grace_s: float = _setting(
+        "OOBDUMP_GRACE_S", 2.5, "seconds a worker has to take a request before it is looked at from outside", _positive
+    )
     watch: str = _setting(
         "OOBDUMP_WATCH", "auto", "how dropped files are noticed: auto, events, poll or off", _one_of(*WATCH_MODES)
     )

@@ -32,6 +32,7 @@ from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
+from oobdump.last_words import LastWords
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import atomic, retention, roster
@@ -75,6 +76,7 @@ class Worker:
         self._inherited = signals is not None
         self._signals = signals or Signals(self._bell, self._asks())
         self._doors = None if self._inherited else Doors(given, self._runtime())
+        self._words = LastWords(self._bell.path)
         self._entry = roster.Entry(identity, 0, started_at=self.started_at)
         self._count = itertools.count(1)
         self._tidied = 0.0
@@ -103,6 +105,7 @@ class Worker:
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
         self._open_doors()
+        self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
@@ -114,6 +117,7 @@ class Worker:
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
+        self._words.close()
 
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
@@ -130,6 +134,7 @@ class Worker:
         """
         self._bell.forget()
         self._watch.close()
+        self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
         try:
@@ -160,7 +165,13 @@ class Worker:
             else {"off": "; ".join(self._signals.problems) or "by setting"}
         )
         sockets = {} if self._doors is None else self._doors.describe()
-        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
+        return {
+            "request_file": self._watch.describe(),
+            "signal": signals,
+            "bell": {"path": self._bell.path},
+            **sockets,
+            **self._words.describe(),
+        }
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -276,6 +287,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
+    grace_s: float | None = None,
     watch: str | None = None,
     poll_s: float | None = None,
     store_timeout_s: float | None = None,
