@@ -6,7 +6,7 @@ from _job import begin
 
 def agree_on_version() -> None:
     """A key of the store that a rank was to set."""
-    dist.distributed_c10d._get_default_store().wait(["version"])
+    dist.distributed_c10d._get_default_store().wait(["version"])  # stands here
 
 
 begin()

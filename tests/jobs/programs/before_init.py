@@ -8,7 +8,7 @@ from _job import arm, empty_pipe, ready
 
 def read_configuration(pipe: int) -> None:
     """From a service that does not answer."""
-    os.read(pipe, 1)
+    os.read(pipe, 1)  # stands here
 
 
 arm()

@@ -12,7 +12,7 @@ from _job import begin, numbers
 def save_model(path: Path) -> None:
     """More than a pipe takes, to a reader that never reads."""
     with path.open("wb") as file:
-        torch.save({"weights": torch.zeros(1_000_000)}, file)
+        torch.save({"weights": torch.zeros(1_000_000)}, file)  # stands here
 
 
 def stalled_file() -> Path:

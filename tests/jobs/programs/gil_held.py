@@ -9,7 +9,7 @@ from _program import held_mutex
 
 def call_extension(mutex: ctypes.Array[ctypes.c_char]) -> None:
     """Locks a mutex that this thread holds, through a library that does not release the GIL."""
-    ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+    ctypes.PyDLL(None).pthread_mutex_lock(mutex)  # stands here
 
 
 rank = begin()

@@ -8,7 +8,7 @@ from _job import begin, numbers
 
 def append_metrics(lock: threading.Lock) -> None:
     """Needs the lock."""
-    with lock:
+    with lock:  # stands here
         pass
 
 

@@ -19,7 +19,7 @@ def overlap(rank: int) -> None:
     """Both at once."""
     calls = (gather_sizes, sum_gradients) if rank == 1 else (sum_gradients, gather_sizes)
     for work in [call() for call in calls]:
-        work.wait()
+        work.wait()  # stands here
 
 
 overlap(begin())

@@ -8,7 +8,7 @@ from _job import begin, numbers
 
 def clean_text(text: str) -> None:
     """Exponential in the length of the text."""
-    re.fullmatch(r"(a+)+b", text)
+    re.fullmatch(r"(a+)+b", text)  # stands here
 
 
 if begin() == 1:

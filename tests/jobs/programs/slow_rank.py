@@ -9,7 +9,7 @@ from _job import begin, numbers
 def compute(rank: int) -> None:
     """On rank 1 a slow device."""
     if rank == 1:
-        time.sleep(0.7)
+        time.sleep(0.7)  # stands here
 
 
 def train(rank: int) -> None:

@@ -9,7 +9,7 @@ from _job import begin, numbers
 
 def pause() -> None:
     """What a scheduler or a person did to it."""
-    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)  # stands here
 
 
 if begin() == 2:

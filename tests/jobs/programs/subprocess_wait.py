@@ -9,7 +9,7 @@ from _job import begin, numbers
 
 def upload_logs() -> None:
     """Runs a program to its end."""
-    subprocess.run([sys.executable, "-S", "-c", "import time; time.sleep(1e6)"], check=True)
+    subprocess.run([sys.executable, "-S", "-c", "import time; time.sleep(1e6)"], check=True)  # stands here
 
 
 if begin() == 0:
