@@ -34,8 +34,6 @@ STILL_WITHIN_S = 60.0
 DIAGNOSED_WITHIN_S = 120.0
 """It takes the samples' time, and for a rank that cannot answer its grace."""
 
-SAMPLES = ("--samples", "3", "--every", "1s")
-
 AGENT_LOOKS_EVERY_S = 3600
 """So that the launcher does not end the others when one rank dies: on another node it would not know at once."""
 
@@ -107,7 +105,7 @@ def running(job: Job, directory: Path, *, name: str = "job", root: Path | None =
 def diagnose(job: Job, root: Path, *words: str) -> Diagnosed:
     """What ``oobdump diagnose --json`` says now."""
     began = time.monotonic()
-    done = run(root, "diagnose", "--json", *SAMPLES, *words)
+    done = run(root, "diagnose", "--json", f"--samples={job.samples}", "--every=1s", *words)
     seconds = time.monotonic() - began
     document = json.loads(done.stdout) if done.stdout.strip() else {}
     return Diagnosed(job, done.returncode, document, done.stderr, seconds)

@@ -34,6 +34,7 @@ class Job:
     outside: bool = False
     short: bool = False
     confidence: tuple[str, ...] = ("high", "medium")
+    samples: int = 3
     says: str = ""
     """A text that the summary or its evidence must have."""
 
@@ -57,7 +58,7 @@ JOBS = (
     Job("two_missing", 6, "missing-rank", (2, 3), "call_service", says="exactly the members of group"),
     Job("chain", 4, "missing-rank", (3,), "compile_kernel"),
     Job("lock", 2, "missing-rank", (0,), "append_metrics"),
-    Job("spins", 2, "missing-rank", (1,), "find_free_slot"),
+    Job("spins", 2, "missing-rank", (1,), "find_free_slot", hangs=False),
     Job("subprocess_wait", 2, "missing-rank", (0,), "upload_logs"),
     Job("thread_pool", 2, "missing-rank", (1,), "next_batch"),
     Job("receive", 3, "missing-rank", (1,), "prepare_batch"),
@@ -82,6 +83,6 @@ JOBS = (
     Job("store_wait", 4, "store-wait", (3,), "wait_for_permission"),
     Job("all_in_store", 2, "store-wait", (0, 1), "agree_on_version"),
     Job("slow_rank", 3, "straggler", (1,), "compute", hangs=False),
-    Job("evaluates_alone", 3, "straggler", (0,), "evaluate", hangs=False),
+    Job("evaluates_alone", 3, "straggler", (0,), hangs=False, samples=6),
     Job("idle_everywhere", 2, "unknown", confidence=("low",)),
 )

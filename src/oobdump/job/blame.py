@@ -94,11 +94,15 @@ def _holds(seen: Picture, wait: Wait) -> bool:
 
 
 def _followed(seen: Picture, blame: Blame) -> Blame:
-    """If all that are blamed wait for others by their stacks (a receive is not recorded), those who do not."""
-    free = frozenset(seen.evidence.ranks) - seen.in_wait - blame.waiting
-    if free and blame.ranks <= seen.in_wait & seen.stuck:
-        return Blame(free, blame.waiting | blame.ranks, "recorder and stacks", blame.waits)
-    return blame
+    """Of those that are blamed the ones that wait themselves, by their stacks (Gloo records no receive), are let off.
+
+    If all of them wait, those are to blame who wait for nobody.
+    """
+    waiting = blame.ranks & seen.in_wait & seen.stuck
+    free = blame.ranks - waiting or frozenset(seen.evidence.ranks) - seen.in_wait - blame.waiting
+    if not waiting or not free:
+        return blame
+    return Blame(free, blame.waiting | waiting, "recorder and stacks", blame.waits)
 
 
 def _by_stacks(seen: Picture) -> Blame | None:

@@ -5,22 +5,34 @@ import hashlib
 import torch.distributed as dist
 from _job import begin
 
-
-def score(block: bytes) -> None:
-    """One part of the work."""
-    hashlib.pbkdf2_hmac("sha256", block, b"salt", 200_000)
+ROUNDS = 100_000
+"""A twentieth of a second each."""
 
 
-def summarise(block: bytes) -> None:
-    """Another part."""
-    hashlib.scrypt(block, salt=b"salt", n=2**14, r=8, p=1)
+def embed(block: bytes) -> bytes:
+    """One layer."""
+    return hashlib.pbkdf2_hmac("sha256", block, b"embed", ROUNDS)
+
+
+def attend(block: bytes) -> bytes:
+    """Another layer."""
+    return hashlib.pbkdf2_hmac("sha256", block, b"attend", ROUNDS)
+
+
+def transform(block: bytes) -> bytes:
+    """Another layer."""
+    return hashlib.pbkdf2_hmac("sha256", block, b"transform", ROUNDS)
+
+
+def score(block: bytes) -> bytes:
+    """Another layer."""
+    return hashlib.pbkdf2_hmac("sha256", block, b"score", ROUNDS)
 
 
 def evaluate() -> None:
-    """Many parts."""
+    """Many blocks, each through all layers."""
     for number in range(100_000):
-        score(b"%d" % number)
-        summarise(b"%d" % number)
+        score(transform(attend(embed(b"%d" % number))))
 
 
 if begin() == 0:

@@ -11,11 +11,11 @@ from _job import begin, empty_pipe
 
 
 def share_lengths(rank: int) -> torch.Tensor:
-    """How many batches are left: on rank 1 four halves, elsewhere two numbers."""
+    """How many batches are left: on rank 1 four short numbers, elsewhere two long ones."""
     if rank == 1:
-        lengths = torch.ones(4, dtype=torch.int16)
+        lengths = torch.ones(4, dtype=torch.int32)
     else:
-        lengths = torch.ones(2, dtype=torch.int32)
+        lengths = torch.ones(2, dtype=torch.int64)
     dist.all_reduce(lengths)
     return lengths
 
