@@ -13,6 +13,7 @@ import typing as _typing
 from oobdump._version import __version__
 
 if _typing.TYPE_CHECKING:
+    from oobdump.control_plane import WorkerServer, worker_main
     from oobdump.registry import get_handler, get_handler_names, handler, register_handler
     from oobdump.request import HandlerRequest, Request
     from oobdump.response import HandlerResponse, Response
@@ -24,6 +25,7 @@ __all__ = [
     "Request",
     "Response",
     "Worker",
+    "WorkerServer",
     "__version__",
     "dump",
     "get_handler",
@@ -32,6 +34,7 @@ __all__ = [
     "register_handler",
     "start",
     "stop",
+    "worker_main",
 ]
 
 _HOMES = {
@@ -40,6 +43,7 @@ _HOMES = {
     "Request": "oobdump.request",
     "Response": "oobdump.response",
     "Worker": "oobdump.worker",
+    "WorkerServer": "oobdump.control_plane",
     "dump": "oobdump.worker",
     "get_handler": "oobdump.registry",
     "get_handler_names": "oobdump.registry",
@@ -47,6 +51,7 @@ _HOMES = {
     "register_handler": "oobdump.registry",
     "start": "oobdump.worker",
     "stop": "oobdump.worker",
+    "worker_main": "oobdump.control_plane",
 }
 
 
