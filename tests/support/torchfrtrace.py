@@ -32,7 +32,7 @@ def verdicts(directories: Sequence[Path], *flags: str, python: str = sys.executa
 
 
 def _verdict(directory: str, flags: Sequence[str]) -> dict[str, Any]:
-    from torch.distributed.flight_recorder import fr_trace  # noqa: PLC0415 - only the program needs torch
+    from torch.distributed.flight_recorder import fr_trace
 
     with tempfile.TemporaryDirectory() as place:
         out = f"{place}/db"
@@ -41,7 +41,7 @@ def _verdict(directory: str, flags: Sequence[str]) -> dict[str, Any]:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - however it crashes is the finding
             return {"crashed": f"{type(error).__name__}: {error}"}
         with open(out, "rb") as file:
-            _, found = pickle.load(file)  # noqa: S301 - its own, made a moment ago
+            _, found = pickle.load(file)
     return {"bad": _bad(found.collectives), "collectives": len(found.collectives)}
 
 
@@ -73,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
         found = _verdict(directory, flags)
         used = resource.getrusage(resource.RUSAGE_SELF)
         found |= {"seconds": time.perf_counter() - begin, "cpu_s": used.ru_utime + used.ru_stime, "kib": used.ru_maxrss}
-        print(json.dumps(found), flush=True)
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
     return 0
 
 

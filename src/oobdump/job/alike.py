@@ -13,7 +13,7 @@ from typing import Literal
 
 from oobdump.job.trace import Op, Sizes
 
-__all__ = ["Difference", "difference", "own_fault", "total_fault"]
+__all__ = ["Difference", "difference", "has_total", "own_fault", "total_fault"]
 
 Difference = Literal["type-mismatch", "size-mismatch", "dtype-mismatch"]
 
@@ -52,9 +52,14 @@ def own_fault(op: Op, group_size: int) -> str:
     return check(op, group_size) if check is not None and op.input_sizes and op.output_sizes else ""
 
 
+def has_total(op: Op) -> bool:
+    """Whether only all ranks' sizes together tell if they fit."""
+    return op.name in _TOTALS
+
+
 def total_fault(ops: Sequence[tuple[Op, int]]) -> str:
     """What is wrong with an all-to-all over all members, each op with how many called it so."""
-    if not ops or ops[0][0].name not in _TOTALS:
+    if not ops or not has_total(ops[0][0]):
         return ""
     sent = sum(_numbers(op.input_sizes) * times for op, times in ops)
     received = sum(_numbers(op.output_sizes) * times for op, times in ops)

@@ -7,6 +7,7 @@ is a member that was not heard; of two that claim one rank the one that came fur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 
 from oobdump.job.collectives import Collectives, Finding, Group, Kind, Position, TraceProblem, Wait
@@ -84,13 +85,15 @@ def _further(trace: RankTrace) -> tuple[int, int, str]:
     return last, trace.entries, trace.where
 
 
-def _findings(views: Iterable[View], waits: Iterable[Wait]) -> tuple[Finding, ...]:
-    """All findings: groups in which the waiting ends come before those that only follow."""
+def _findings(views: Iterable[View], waits: Collection[Wait]) -> tuple[Finding, ...]:
+    """All findings: those that name a blocker before those that only follow, and of these the oldest wait."""
     found = [finding for view in views for finding in (*findings_of(view), *p2p_findings(view))]
     blockers = blockers_of(waits)
+    since = {(wait.group, wait.seq): wait.since_ns for wait in waits if wait.since_ns is not None}
 
-    def weight(finding: Finding) -> tuple[int, bool, int, int]:
-        return _WEIGHTS[finding.kind], not finding.ranks & blockers, -len(finding.others), finding.seq
+    def weight(finding: Finding) -> tuple[int, bool, float, int, int]:
+        begun = since.get((finding.group, finding.seq), math.inf)
+        return _WEIGHTS[finding.kind], not finding.ranks & blockers, begun, -len(finding.others), finding.seq
 
     return tuple(sorted(found, key=weight))
 

@@ -7,8 +7,9 @@ overwritten; else open calls are counted against open calls. (Gloo records neith
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 
 from oobdump.job.collectives import Finding, Kind, Wait
 from oobdump.job.stacks import Stack
@@ -42,13 +43,14 @@ class _Alone:
 
 def p2p_findings(view: View) -> list[Finding]:
     """Calls without counterpart, and the first pair that differs of each two ranks."""
-    found = [*(_unmatched(view, each) for each in _alone(view)), *_differing(view)]
+    pairs = list(_pairs(view))
+    found = [*(_unmatched(view, each) for each in _alone(view, pairs)), *_differing(view, pairs)]
     return sorted(found, key=lambda each: (each.seq, sorted(each.others)))[:MAX_FINDINGS]
 
 
 def p2p_waits(view: View) -> Iterator[Wait]:
     """One wait for each open call; ``on`` is empty where the counterpart was called too."""
-    alone = {(each.rank, each.absent): each for each in _alone(view)}
+    alone = {(each.rank, each.absent) for each in _alone(view, _pairs(view))}
     for rank, lane in view.lanes.items():
         seen: set[int] = set()
         for each in lane.open:
@@ -85,20 +87,20 @@ def _other(view: View, call: Call) -> int | None:
 def _pairs(view: View) -> Iterator[_Pair]:
     """Every two ranks between which something was called, if both were read."""
     found: dict[tuple[int, int], _Pair] = {}
-    for rank, lane in view.lanes.items():
-        for call in lane.calls:
+    for shape in view.shapes:
+        calls = [(call, call.op.name == "send") for call in shape.calls if call.p2p]
+        for (call, sends), rank in product(calls, shape.ranks if calls else ()):
             other = _other(view, call)
             if other is None or other not in view.heard:
                 continue
-            sends = call.op.name == "send"
             ends = (rank, other) if sends else (other, rank)
             pair = found.setdefault(ends, _Pair(*ends))
             (pair.sends if sends else pair.receives).append(call)
     yield from found.values()
 
 
-def _alone(view: View) -> Iterator[_Alone]:
-    for pair in _pairs(view):
+def _alone(view: View, pairs: Iterable[_Pair]) -> Iterator[_Alone]:
+    for pair in pairs:
         sends, receives = pair.sends, pair.receives
         if {pair.source, pair.target} & view.wrapped:
             sends = [call for call in sends if not call.done]
@@ -114,8 +116,8 @@ def _unmatched(view: View, each: _Alone) -> Finding:
     return _finding(view, "p2p-unmatched", each.call, each.absent, each.rank, f"rank {each.absent} called no {missing}")
 
 
-def _differing(view: View) -> Iterator[Finding]:
-    for pair in _pairs(view):
+def _differing(view: View, pairs: Iterable[_Pair]) -> Iterator[Finding]:
+    for pair in pairs:
         if {pair.source, pair.target} & view.wrapped:
             continue
         for send, receive in zip(pair.sends, pair.receives, strict=False):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from oobdump.job.alike import difference, own_fault, total_fault
+from oobdump.job.alike import difference, has_total, own_fault, total_fault
 from oobdump.job.calls import COALESCED
 from oobdump.job.collectives import Finding, Kind, Variant
 from oobdump.job.stacks import Stack
@@ -122,8 +122,31 @@ def _mismatches(view: View) -> tuple[list[Finding], int | None]:
 
 
 def _places(view: View) -> Iterable[Place]:
-    """The places at which anything can differ: where one shape is all there is, its own faults only."""
-    return sorted({place for shape in view.shapes for place in shape.collectives})
+    """The places at which anything can be wrong: where shapes differ, or a call does not fit by itself."""
+    size = len(view.members)
+    found: set[Place] = set()
+    for shape in view.shapes:
+        usual = view.shapes[0].collectives if shape is not view.shapes[0] else {}
+        for place, call in shape.collectives.items():
+            known = usual.get(place)
+            if known is call:
+                continue
+            alone = own_fault(call.op, size) or has_total(call.op)
+            if alone if known is None else known.op != call.op:
+                found.add(place)
+    return sorted(found | _unusual(view))
+
+
+def _unusual(view: View) -> set[Place]:
+    """Places in which the largest shape has nothing and others differ: its older entries were overwritten."""
+    usual = view.shapes[0].collectives
+    ops: dict[Place, Op] = {}
+    found: set[Place] = set()
+    for shape in view.shapes[1:]:
+        for place, call in shape.collectives.items():
+            if place not in usual and ops.setdefault(place, call.op) != call.op:
+                found.add(place)
+    return found
 
 
 def _mismatch(view: View, here: _Here) -> Finding | None:

@@ -2,8 +2,8 @@
 
 In: one rank's dump, as pickle or JSON, which anybody may have damaged. Out: ``RankTrace``, or
 a ``TraceProblem`` that says why not. The rules only this module keeps: no bytes raise, and a
-pickle can name no class. It does not bound time or memory: a hostile pickle of a kilobyte can
-take both, so what is foreign is read in a child with limits (``offline``).
+pickle can name no class. It bounds neither time nor memory: a hostile pickle of a kilobyte can
+take both, so whatever is not surely ours is read in a child with limits (``offline.recorders``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from oobdump.job.collectives import TraceProblem
 from oobdump.job.stacks import MAX_LINE, Frame, Stack, shared_frame
 from oobdump.job.trace import Call, GroupConfig, GroupStatus, Lane, OpenCall, RankTrace
 
-__all__ = ["load", "parse_bytes", "parse_document"]
+__all__ = ["load", "parse_bytes", "parse_document", "parse_unscanned"]
 
 Source = Literal["pickle", "json"]
 
@@ -60,10 +60,21 @@ _OLDER: dict[str, Any] = {"is_p2p": False, "retired": False, "input_dtypes": [],
 def parse_bytes(rank: int, data: bytes, *, where: str = "", pool: Pool | None = None) -> RankTrace | TraceProblem:
     """One rank's dump: a pickle if it begins as one, else JSON. ``pool`` is for all ranks of one reading."""
     try:
-        document, source = load(data)
+        if data[:1] == pickle.PROTO:
+            scan(data)
     except CodecError as error:
         return TraceProblem(rank, where, str(error))
-    return parse_document(rank, document, source=source, where=where, pool=pool)
+    return parse_unscanned(rank, data, where=where, pool=pool)
+
+
+def parse_unscanned(rank: int, data: bytes, *, where: str = "", pool: Pool | None = None) -> RankTrace | TraceProblem:
+    """The same, four times as fast; where a few bytes may ask for 64 GiB: in a process with limits."""
+    with _collector_off():
+        try:
+            document, source = load(data)
+        except CodecError as error:
+            return TraceProblem(rank, where, str(error))
+        return parse_document(rank, document, source=source, where=where, pool=pool)
 
 
 def parse_document(
@@ -86,14 +97,21 @@ def load(data: bytes) -> tuple[object, Source]:
 
 
 def _unpickled(data: bytes) -> object:
-    scan(data)
-    with _collector_off():
-        try:
-            return _Unpickler(io.BytesIO(data)).load()
-        except CodecError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
-            raise CodecError(f"the pickle is damaged: {type(error).__name__}") from None
+    try:
+        return _Unpickler(_Whole(data)).load()
+    except CodecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
+        raise CodecError(f"the pickle is damaged: {type(error).__name__}") from None
+
+
+class _Whole(io.BytesIO):
+    """A file in memory that can be looked at ahead: without ``peek`` the C unpickler reads each opcode by itself."""
+
+    def peek(self, size: int) -> memoryview:
+        """The next bytes, without moving on."""
+        at = self.tell()
+        return self.getbuffer()[at : at + size]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -109,11 +127,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _from_json(data: bytes) -> object:
-    with _collector_off():
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CodecError(f"the JSON is damaged: {type(error).__name__}: {str(error)[:200]}") from None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"the JSON is damaged: {type(error).__name__}: {str(error)[:200]}") from None
 
 
 class _Sorted(NamedTuple):
