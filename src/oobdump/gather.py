@@ -12,15 +12,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from oobdump.client import Client, Outcome
+from oobdump.identity import parse_name
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import reader
 from oobdump.store.layout import Layout, made_id
 
-__all__ = ["FIRST_CALLS", "LATER_CALLS", "MAX_SAMPLES", "Plan", "Sample", "family", "open_samples", "take"]
+__all__ = ["FIRST_CALLS", "LATER_CALLS", "MAX_SAMPLES", "Plan", "Sample", "family", "of_dumps", "open_samples", "take"]
 
 MAX_SAMPLES = 100
 """More is a profile, and there are handlers for that."""
@@ -119,7 +120,23 @@ def family(layout: Layout, request_id: str) -> list[str]:
         return [request_id]
     found = (_NUMBERED.fullmatch(name) for name in reader.request_ids(layout))
     together = [each for each in found if each is not None and each["base"] == match["base"]]
-    return [each[0] for each in sorted(together, key=lambda each: int(each["number"]))]
+    return [each[0] for each in sorted(together, key=lambda each: int(each["number"]))] or [request_id]
+
+
+def of_dumps(dumps: Iterable[reader.Dump], accepted: AcceptedRequest) -> Sample:
+    """A sample whose request is not there any more, or not readable: whoever left a dump was asked."""
+    return Sample(accepted, tuple(_outcome(dump) for dump in dumps if dump.found != "foreign"))
+
+
+def _outcome(dump: reader.Dump) -> Outcome:
+    rank, host, pid = parse_name(dump.worker) or (None, "", 0)
+    base = Outcome(dump.worker, rank, host, pid, "rank" if rank is not None else "other", "no_answer")
+    if dump.found != "committed":
+        return replace(base, state="unreachable", why=dump.why)
+    role = str(dump.identity.get("role", base.role))
+    why = str(dump.evidence.get("why", ""))
+    status = dump.status or "error"
+    return replace(base, status=status, answered_by=dump.answered_by, state=dump.state, role=role, why=why, dump=dump)
 
 
 def open_samples(client: Client, ids: Sequence[str]) -> list[Sample]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from oobdump import codecs
@@ -22,14 +23,14 @@ from oobdump.job.collectives import Collectives, TraceProblem
 from oobdump.job.evidence import Evidence, Look, Worker
 from oobdump.job.matching import match
 from oobdump.job.merge import build
-from oobdump.job.ranks import parse_ranks
+from oobdump.job.ranks import MAX_RANKS, parse_ranks
 from oobdump.job.recorder import parse_bytes
 from oobdump.job.stacks import Member, Problem, WorkerStacks, parse_stacks
 from oobdump.job.trace import RankTrace
 from oobdump.store import reader
 from oobdump.store.roster import Entry
 
-__all__ = ["START_SPREAD_S", "Reading", "read_samples"]
+__all__ = ["START_SPREAD_S", "Reading", "read_files", "read_samples"]
 
 START_SPREAD_S = 120.0
 """Ranks of one attempt start within this; a dead one that is older belongs to an earlier run of the same name."""
@@ -59,8 +60,30 @@ def read_samples(samples: Sequence[Sample], entries: Iterable[Entry], every_s: f
             told.setdefault(outcome.worker, []).append(outcome)
     workers = [_worker(outcomes, by_name.get(name), reading) for name, outcomes in told.items()]
     workers += [_dead(entry) for entry in _gone(by_name, told)]
-    world = max((entry.identity.world_size or 0 for name, entry in by_name.items() if name in told), default=0)
+    sizes = [entry.identity.world_size or 0 for name, entry in by_name.items() if name in told]
+    world = max([*sizes, *map(_world_told, chain.from_iterable(told.values()))], default=0)
     return assemble(workers, reading, world=world, samples=len(samples), every_s=every_s)
+
+
+def read_files(traces: Sequence[RankTrace | TraceProblem], stacks: Sequence[WorkerStacks | Problem]) -> Evidence:
+    """The evidence of recorder files and stack files that belong to no dump: one worker for each rank they tell of."""
+    reading = Reading()
+    read: dict[int, WorkerStacks] = {}
+    for each in stacks:
+        if isinstance(each, Problem):
+            reading.problems.append(each)
+        elif each.rank is not None:
+            read[each.rank] = each
+    reading.traces = {f"{number}": trace for number, trace in enumerate(traces)}
+    ranks = {trace.rank for trace in traces if trace.rank is not None} | {*read}
+    return assemble([_of_files(rank, read.get(rank)) for rank in sorted(ranks)], reading)
+
+
+def _of_files(rank: int, stacks: WorkerStacks | None) -> Worker:
+    if stacks is None:
+        return Worker(Member(rank, f"rank {rank}"), "", 0, "rank", "responsive")
+    look = Look(stacks=stacks)
+    return Worker(stacks.member, stacks.host, stacks.pid, "rank", "responsive", "", (look,))
 
 
 def assemble(
@@ -68,7 +91,9 @@ def assemble(
 ) -> Evidence:
     """Workers and traces as evidence."""
     stacks = [each for each in map(_latest, workers) if each is not None]
-    silent = [Problem(w.member.worker, w.rank, w.why or w.state) for w in workers if _latest(w) is None]
+    silent = [
+        Problem(w.member.worker, w.rank, w.why or f"no stacks of it ({w.state})") for w in workers if _latest(w) is None
+    ]
     known = {problem.worker for problem in reading.problems}
     merged = build([*stacks, *reading.problems, *(each for each in silent if each.worker not in known)])
     ranks = frozenset(worker.rank for worker in workers if worker.rank is not None)
@@ -81,6 +106,12 @@ def assemble(
 
 def _latest(worker: Worker) -> WorkerStacks | None:
     return worker.seen[-1].stacks if worker.seen else None
+
+
+def _world_told(outcome: Outcome) -> int:
+    """How many ranks its job has, as a worker's own dump says: a copy may come without the roster."""
+    size = None if outcome.dump is None else outcome.dump.identity.get("world_size")
+    return size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_RANKS else 0
 
 
 def _gone(entries: Mapping[str, Entry], told: Mapping[str, object]) -> list[Entry]:

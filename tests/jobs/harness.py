@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.table import Job
 from support import proc
 from support.programs import OOBDUMP, PROGRAMS_DIR, SOURCES, Program, Running, client_environment, environment
-
-from jobs.table import Job
 
 READY_WITHIN_S = 120.0
 """Eight ranks import torch on two cores that others use as well."""

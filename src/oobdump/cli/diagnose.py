@@ -17,15 +17,19 @@ import click
 from oobdump.cli import asking, finding, output, units
 from oobdump.cli.colours import style
 from oobdump.cli.exit_codes import ExitCode
+from oobdump.cli.failure import CommandError
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client, Outcome
-from oobdump.gather import MAX_SAMPLES, Plan, Progress, Sample, family, open_samples, take
-from oobdump.gathered import read_samples
+from oobdump.errors import StoreError
+from oobdump.gather import FIRST_CALLS, MAX_SAMPLES, Plan, Progress, Sample, family, of_dumps, open_samples, take
+from oobdump.gathered import read_files, read_samples
 from oobdump.job.diagnosis import Diagnosis, Provenance
 from oobdump.job.diagnosis import diagnose as judge
 from oobdump.job.diagnosis_plain import diagnosis_to_plain
+from oobdump.offline.reading import read
 from oobdump.report.diagnosis import render
-from oobdump.request import AcceptedRequest
+from oobdump.request import AcceptedRequest, Request
+from oobdump.store import roster
 
 __all__ = ["diagnose"]
 
@@ -67,7 +71,10 @@ def diagnose(place: Place, *, samples: int, every: float, dump: str | None, path
     """
     if dump is not None and path is not None:
         raise click.UsageError("--dump and --from are two sources: give one", click.get_current_context())
-    found = _asked(place, samples, every) if dump is None else _from_dumps(place, dump)
+    if path is not None:
+        found = _from_path(path)
+    else:
+        found = _asked(place, samples, every) if dump is None else _from_dumps(place, dump)
     if as_json:
         output.emit(diagnosis_to_plain(found))
     else:
@@ -90,10 +97,31 @@ def _from_dumps(place: Place, dump: str) -> Diagnosis:
     """A diagnosis of requests that were answered before."""
     client = Client(place.layout())
     chosen = _chosen(client, dump)
-    taken = open_samples(client, family(client.layout, chosen))
+    return _of_samples(client, open_samples(client, family(client.layout, chosen)))
+
+
+def _of_samples(client: Client, taken: Sequence[Sample], notes: Sequence[str] = ()) -> Diagnosis:
     times = [sample.accepted.accepted_at for sample in taken]
     every = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    return _diagnosis(client, taken, "dumps", every, times[0])
+    return _diagnosis(client, taken, "dumps", every, times[0], notes)
+
+
+def _from_path(path: str) -> Diagnosis:
+    """A diagnosis of what was copied here, by oobdump or another tool."""
+    try:
+        found = read(path)
+    except StoreError as error:
+        raise CommandError(str(error), ExitCode.NO_DUMPS) from None
+    if found.layout is None:
+        provenance = Provenance("files", directory=found.path, notes=found.notes)
+        return judge(read_files(found.traces, found.stacks), provenance)
+    client = Client(found.layout)
+    if found.accepted is None:
+        asked = AcceptedRequest(found.request_id, Request(FIRST_CALLS), (), 0.0, "")
+        taken = [of_dumps(found.dumps, asked)]
+    else:
+        taken = open_samples(client, family(found.layout, found.request_id))
+    return _of_samples(client, taken, found.notes)
 
 
 def _chosen(client: Client, dump: str) -> str:
@@ -106,9 +134,11 @@ def _chosen(client: Client, dump: str) -> str:
     return finding.find(layout, dump, lambda accepted: any(call.name == "stacks" for call in accepted.request.calls)).id
 
 
-def _diagnosis(client: Client, taken: Sequence[Sample], source: str, every_s: float, began: float) -> Diagnosis:
-    entries, problems = client.workers()
+def _diagnosis(
+    client: Client, taken: Sequence[Sample], source: str, every_s: float, began: float, notes: Sequence[str] = ()
+) -> Diagnosis:
     layout = client.layout
+    entries, problems = client.workers() if source == "asked" else roster.read(layout)  # what was copied stays as it is
     provenance = Provenance(
         source=source,
         job=layout.job,
@@ -119,7 +149,7 @@ def _diagnosis(client: Client, taken: Sequence[Sample], source: str, every_s: fl
         taken_at=began,
         seconds=time.time() - began if source == "asked" else None,
         command=shlex.join(["--dir", layout.root, "--job", layout.job]),
-        notes=tuple(problems),
+        notes=(*notes, *problems),
     )
     return judge(read_samples(taken, entries, every_s), provenance)
 

@@ -43,7 +43,7 @@ class Motion:
     @property
     def fixed(self) -> bool:
         """Whether it is not seen to have moved. A wait may burn a processor: NCCL's does."""
-        return self.pace in ("still", "once") or (self.pace == "computes" and not self.lines_moved)
+        return self.pace in ("still", "once", "unseen") or (self.pace == "computes" and not self.lines_moved)
 
 
 def motion(worker: Worker) -> Motion:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import torch.distributed as dist
-from _job import begin, numbers
+from _job import begin
 
 
 def load_checkpoint(path: Path) -> bytes:

@@ -81,13 +81,13 @@ def _numbers(op: Op) -> tuple[int, ...]:
 
 
 def _variants(seen: Picture, found: Difference) -> list[tuple[frozenset[int], str]]:
-    """Who did what and where."""
+    """Who did what and where; where a rank stands now tells nothing of a call that has ended."""
     shown = {sizes_text(variant.op) for variant in found.variants}
     names = {variant.op.name for variant in found.variants}
     text = sizes_text if len(shown) > 1 and len(names) == 1 else op_text
     told = []
     for variant in found.variants:
-        worker = seen.evidence.ranks.get(min(variant.ranks, default=-1))
+        worker = seen.evidence.ranks.get(min(variant.ranks, default=-1)) if _is_open(seen, found) else None
         stack = variant.frames or (None if worker is None else worker.main)
         where = f" in {user_place(stack)}" if stack else ""
         told.append((variant.ranks, f"{text(variant.op)}{where}"))

@@ -126,6 +126,8 @@ def _where(seen: Picture, rank: int) -> str:
     worker = seen.evidence.ranks.get(rank)
     if worker is None:
         return "nowhere that is known: it has no worker"
+    if worker.main is None and worker.answered:
+        return "a place that is not known: no stacks of it were given"
     if worker.main is None:
         return f"a place that nobody could read ({worker.state}{': ' if worker.why else ''}{worker.why})"
     return user_place(worker.main)
@@ -155,7 +157,8 @@ def _confidence(seen: Picture, blame: Blame) -> Confidence:
     """High if the recorder says it and the stack was read; a rank that computes may yet come."""
     read = [rank for rank in blame.ranks if rank in seen.activities]
     if len(read) < len(blame.ranks):
-        return "low" if not read else "medium"
+        none_given = not any(worker.main for worker in seen.evidence.workers)
+        return "medium" if read or none_given else "low"
     computes = any(seen.motions[rank].pace == "computes" for rank in read)
     return "high" if blame.source.startswith("recorder") and not computes and seen.evidence.samples > 1 else "medium"
 
