@@ -6,7 +6,6 @@ are; sets of ranks are folded texts but for the verdict's, which is a list of nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -97,7 +96,10 @@ def _apart(each: Apart) -> dict[str, Any]:
 
 def _process(worker: Worker) -> dict[str, Any] | None:
     facts = next((look.facts for look in reversed(worker.looks) if look.facts is not None), None)
-    return None if facts is None else {**asdict(facts), "pid": worker.pid, "host": worker.host}
+    if facts is None:
+        return None
+    memory = None if facts.cgroup_memory is None else list(facts.cgroup_memory)
+    return {**asdict(facts), "cgroup_memory": memory, "pid": worker.pid, "host": worker.host}
 
 
 def _motion(motion: Motion) -> dict[str, Any]:
@@ -208,8 +210,16 @@ def _wait(wait: Wait) -> dict[str, Any]:
 
 
 def _op(op: Op) -> dict[str, Any]:
-    plain: Mapping[str, Any] = op._asdict()
-    return dict(plain)
+    return {
+        "backend": op.backend,
+        "name": op.name,
+        "input_sizes": [list(each) for each in op.input_sizes],
+        "input_dtypes": list(op.input_dtypes),
+        "output_sizes": [list(each) for each in op.output_sizes],
+        "output_dtypes": list(op.output_dtypes),
+        "source": op.source,
+        "target": op.target,
+    }
 
 
 def _frames(stack: Stack) -> list[dict[str, Any] | None]:
