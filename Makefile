@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-overhead fuzz check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts jobs bench bench-overhead fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -51,6 +51,9 @@ campaign-scripts: venv ## of the long forms, those that are programs: storms, ki
 
 bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
 	@$(BIN)/python tools/bench/overhead.py $(ARGS)
+
+jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NAME…' chooses; five minutes)
+	@$(BIN)/python tests/jobs/run.py $(ARGS)
 
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)

@@ -37,7 +37,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("homecoming", "torch_bridge"),
     ("doors", "registration", "last_words", "outside"),
     ("worker", "client", "job", "reading"),
-    ("http_client", "control_plane", "sentinel", "report", "arming", "offline"),
+    ("http_client", "control_plane", "sentinel", "report", "arming", "offline", "gather"),
+    ("gathered",),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -54,7 +55,10 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "offline", "outside", "reading", "report", "sentinel", "__main__")
+TOOL_SIDE = (
+    *("cli", "client", "gather", "gathered", "http_client", "job", "offline", "outside", "reading", "report"),
+    *("sentinel", "__main__"),
+)
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
