@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from oobdump import cli, errors, handlers
+from oobdump import cli, doctor, errors, handlers
 from oobdump.cli import exit_codes
 from oobdump.config import Settings
 from oobdump.identity import Identity, Machine
@@ -142,6 +142,25 @@ def exit_codes_page() -> str:
     return table(("code", "name", "meaning"), ((f"`{code}`", name, text) for name, code, text in exit_codes.TABLE))
 
 
+# -- the doctor ------------------------------------------------------------------------------------------------------
+
+
+def doctor_page() -> str:
+    """The checks, then each kind of finding."""
+    checks = ((f"`{item.name}`", item.about, item.what, codes(item.kinds)) for item in doctor.CHECKS)
+    kinds = ((f"`{kind.code}`", kind.severity, kind.means, kind.next_step) for kind in doctor.KINDS)
+    return (
+        table(("check", "of", "looks at", "can find"), checks)
+        + "\n## Findings\n\n"
+        + table(("code", "severity", "means", "next step"), kinds)
+    )
+
+
+def codes(kinds: Iterable[doctor.Kind]) -> str:
+    """The codes of some kinds."""
+    return ", ".join(f"`{kind.code}`" for kind in kinds)
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +260,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "handlers": handlers_page,
     "cli": cli_page,
     "exit-codes": exit_codes_page,
+    "doctor": doctor_page,
     "errors": errors_page,
     "documents": documents_page,
 }
