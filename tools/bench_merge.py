@@ -2,7 +2,8 @@
 
 In: numbers of ranks on the command line (default 10,000 and 100,000); ``--disk`` for jobs whose
 dumps are read from a directory first. Out: a table on stdout, in ms of processor time (a busy
-machine changes it least), the best of some rounds; ``alike`` is a hung job with one odd rank, ``distinct`` the worst case of a stack for each rank.
+machine changes it least), the best of some rounds; ``alike`` is a hung job with one odd rank,
+``distinct`` the worst case of a stack for each rank.
 """
 
 from __future__ import annotations
