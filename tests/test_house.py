@@ -37,8 +37,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("homecoming", "torch_bridge"),
     ("guest",),
     ("doors", "registration", "last_words", "outside"),
-    ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report", "arming"),
+    ("worker", "client", "job", "reading"),
+    ("http_client", "control_plane", "sentinel", "report", "arming", "offline", "gather"),
+    ("gathered",),
     ("pth",),
     ("doctor",),
     ("http_apps",),
@@ -57,7 +58,10 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "doctor", "http_client", "job", "outside", "pth", "report", "sentinel", "__main__")
+TOOL_SIDE = (
+    *("cli", "client", "doctor", "gather", "gathered", "http_client", "job", "offline", "outside", "reading", "report"),
+    *("pth", "sentinel", "__main__"),
+)
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {

@@ -23,6 +23,7 @@ from oobdump import cli, doctor, errors, handlers
 from oobdump.cli import exit_codes
 from oobdump.config import Settings
 from oobdump.identity import Identity, Machine
+from oobdump.outside.state import STATES
 from oobdump.registry import Handler, Registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.response import ErrorInfo, Part
@@ -164,6 +165,11 @@ def codes(kinds: Iterable[doctor.Kind]) -> str:
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
+def states_page() -> str:
+    """One row a state."""
+    return table(("state", "meaning"), ((f"`{name}`", meaning) for name, meaning in STATES.items()))
+
+
 def errors_page() -> str:
     """The tree as its module draws it, then one row a class."""
     drawing = "\n".join(line[4:] for line in (errors.__doc__ or "").splitlines() if line.startswith("    "))
@@ -256,6 +262,7 @@ def markdown(text: str) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "states": states_page,
     "config": config_page,
     "handlers": handlers_page,
     "cli": cli_page,

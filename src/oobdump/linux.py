@@ -20,6 +20,7 @@ __all__ = [
     "add_watch",
     "harmless_action",
     "inotify",
+    "memory_at",
     "name_thread",
     "pending_signals",
     "pidfd_exit_status",
@@ -66,6 +67,16 @@ def signalfd(signums: Iterable[int], descriptor: int = -1) -> int:
     for signum in signums:
         mask[(signum - 1) // 8] |= 1 << ((signum - 1) % 8)
     return _checked(_libc.signalfd(descriptor, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+
+
+def memory_at(address: int, size: int, owner: object) -> memoryview:
+    """So many bytes of this process's memory as they are, without a copy; the view keeps ``owner`` alive.
+
+    Only to be written to a descriptor: the kernel says EFAULT where the memory has gone meanwhile.
+    """
+    block = (ctypes.c_ubyte * size).from_address(address)
+    block.owner = owner  # type: ignore[attr-defined]
+    return memoryview(block).cast("B")
 
 
 def inotify() -> int:
