@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts jobs bench bench-overhead fuzz check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -51,6 +51,10 @@ campaign-scripts: venv ## of the long forms, those that are programs: storms, ki
 
 bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
 	@$(BIN)/python tools/bench/overhead.py $(ARGS)
+
+zoo: venv ## every way to hang: what is said of it, how soon, and what other tools find (a quarter of an hour)
+	@$(MAKE_VENV) --group dev --group zoo
+	@$(BIN)/python tools/zoo.py $(ARGS)
 
 jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NAME…' chooses; five minutes)
 	@$(BIN)/python tests/jobs/run.py $(ARGS)

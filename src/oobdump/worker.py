@@ -21,16 +21,17 @@ from typing import Any
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
 from oobdump.channels.bell import LOOK
-from oobdump.channels.quiet import Quiet
+from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
+from oobdump.config import Settings, default_root, fallback_dirs, settings
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
 from oobdump.forks import ForkGuard, at_end_of_child
+from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity
 from oobdump.last_words import LastWords
@@ -79,7 +80,9 @@ class Worker:
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
-        self._signals = signals or Signals(self._bell, self._asks())
+        self._asks = partial(asks, given, self._bell, self._crew, self.ask)
+        self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
+        self.guest = Guest(self._signals, self._note)
         self._doors: Doors | None = None
         self._words = LastWords(self._bell.path)
         bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
@@ -103,7 +106,8 @@ class Worker:
             self._signals.rearm_after_fork(self._bell, self._asks())
         else:
             self._signals.arm()
-        self.problems += self._signals.problems
+            self.guest.open()
+        self.problems += [*self._signals.problems, *self._signals.left]
         self._crew.start()
         if not self._inherited:
             self._within(self._stand, STAND_S)
@@ -121,6 +125,7 @@ class Worker:
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._registration.note_end("stopped"), self.settings.store_timeout_s)
+        self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
@@ -170,19 +175,9 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
-        signals = (
-            self._signals.describe()
-            if self._signals.armed
-            else {"off": "; ".join(self._signals.problems) or "by setting"}
-        )
         sockets = {} if self._doors is None else self._doors.describe()
-        return {
-            "request_file": self._watch.describe(),
-            "signal": signals,
-            "bell": {"path": self._bell.path},
-            **sockets,
-            **self._words.describe(),
-        }
+        ours = {"request_file": self._watch.describe(), "signal": self._signals.describe()}
+        return {**ours, "bell": {"path": self._bell.path}, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -199,15 +194,6 @@ class Worker:
             change = partial(self._crew.give, self._write_entry)
             self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
-
-    def _asks(self) -> dict[int, Callable[[], None]]:
-        """What each request signal does when it is heard."""
-        chosen, asks = self.settings, {}
-        for signal_name, names in chosen.signals.items():
-            calls = tuple(HandlerCall(name) for name in names)
-            request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
-            asks[signal_number(signal_name)] = Quiet(self._bell, self._crew, partial(self.ask, request, "signal")).heard
-        return asks
 
     def _heard(self, byte: int) -> None:
         if byte >= LOOK:
@@ -237,6 +223,10 @@ class Worker:
 
     def _stand(self) -> None:
         self.identity = self._dispatcher.identity = self._registration.role()
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        self._crew.give(self._write_entry)
 
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
         self._registration.was_asked = True
@@ -282,6 +272,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     *,
     job: str | None = None,
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
     grace_s: float | None = None,
@@ -330,7 +321,8 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
             os.register_at_fork(before=_before_fork, after_in_parent=_guard.in_parent, after_in_child=_after_fork)
         atexit.register(_at_exit)
         _worker = made
-        return made
+    made.guest.warn(made.identity.rank)
+    return made
 
 
 def stop() -> None:

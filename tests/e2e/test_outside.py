@@ -106,6 +106,7 @@ def test_a_held_gil_is_named_with_its_keeper(name: str, why: str, tmp_path: Path
         assert program.popen.poll() is None, "looking ended it"
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_seen_and_answers_when_it_goes_on(tmp_path: Path) -> None:
     """SIGSTOP: the state and the stack from outside; after SIGCONT the worker's own dump counts, and both are shown."""
     with armed("idle", tmp_path) as program:
@@ -127,6 +128,7 @@ def test_a_stopped_worker_is_seen_and_answers_when_it_goes_on(tmp_path: Path) ->
         assert later["outside"].endswith(f"{worker}.outside")
 
 
+@pytest.mark.slow
 def test_a_traced_worker_is_seen(tmp_path: Path) -> None:
     """A debugger holds it: the state names the tracer, and the stack is read all the same."""
     with armed("idle", tmp_path) as program:
@@ -141,6 +143,7 @@ def test_a_traced_worker_is_seen(tmp_path: Path) -> None:
         assert ask(program, "request", "stacks", code=0)["state"] == "responsive"
 
 
+@pytest.mark.slow
 def test_what_is_used_up_is_named(tmp_path: Path) -> None:
     """A worker without a descriptor left cannot answer; the reason says how many are open."""
     with armed("no_descriptors", tmp_path) as program:
@@ -178,6 +181,7 @@ def test_how_it_ended_is_told(how: str, state: str, why: str, tmp_path: Path) ->
             assert (outcome["state"], "exit code" in outcome["why"]) == ("exited", True)
 
 
+@pytest.mark.slow
 def test_killed_before_and_after_the_question(tmp_path: Path) -> None:
     """``kill -9`` of a stopped worker while it is waited for: this request has its outcome, and so has the next."""
     with armed("idle", tmp_path) as program:
@@ -332,11 +336,12 @@ def test_pytorchs_server_answers_while_the_gil_is_held(tmp_path: Path) -> None:
 # -- several at once, and looking again and again ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_healthy_process_is_not_slowed_by_being_looked_at(tmp_path: Path) -> None:
-    """The ladder, five times over, on a busy unarmed process: it is never stopped, traced or signalled."""
+    """The ladder, three times over, on a busy unarmed process: it is never stopped, traced or signalled."""
     with programs.running("busy_threads", tmp_path, bare=True) as program:
         states = set()
-        for _ in range(5):
+        for _ in range(3):
             began = time.monotonic()
             ask(program, "signal", program.pid)
             states.add(proc.look(program.pid, program.pid).state)

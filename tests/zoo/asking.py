@@ -77,7 +77,11 @@ def show(exhibit: Exhibit, directory: Path) -> Shown:
     with ExitStack() as stack:
         keeper.before(place)
         stack.callback(keeper.after, place)
-        env = {**exhibit.env, "OOBDUMP_RUNTIME_DIR": str(directory / "run"), "OOBDUMP_FALLBACK_DIR": str(directory / "f")}
+        env = {
+            **exhibit.env,
+            "OOBDUMP_RUNTIME_DIR": str(directory / "run"),
+            "OOBDUMP_FALLBACK_DIR": str(directory / "f"),
+        }
         program = stack.enter_context(programs.running(exhibit.program, place, env=env))
         dumps.wait_for_roster(program.job_dir, program.pids)
         keeper.when_hung(program)
@@ -102,7 +106,7 @@ def show(exhibit: Exhibit, directory: Path) -> Shown:
 def _asked(exhibit: Exhibit, program: Running, env: dict[str, str]) -> list[dict[str, Any]]:
     """The outcomes of one question."""
     where = ("--dir", str(program.root), "--json")
-    words = ("request", "stacks", *where)
+    words: tuple[str, ...] = ("request", "stacks", *where)
     if exhibit.keeper in BY_SIGNAL:
         words = ("signal", str(program.pid), *where)
     if exhibit.keeper == "kill_when_claimed":
@@ -120,8 +124,7 @@ def _asked(exhibit: Exhibit, program: Running, env: dict[str, str]) -> list[dict
     try:
         return list(json.loads(out)["outcomes"])
     except (ValueError, KeyError, TypeError):
-        print(f"{exhibit.name}: no outcomes, but: {out!r} {err!r}")
-        return []
+        raise programs.ProgramError(f"{exhibit.name}: no outcomes, but {out!r} {err!r}") from None
 
 
 def _kill_when_claimed(program: Running) -> None:

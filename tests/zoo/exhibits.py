@@ -58,12 +58,8 @@ EXHIBITS: tuple[Exhibit, ...] = (
     _plain("stdout_full", "print_into_full_pipe"),
     _plain("del_wants_lock", "wait_holding_the_lock"),
     _plain("fork_child", "acquire_what_nobody_holds", "parent_waits_for_child", name="fork-deadlocked child"),
-    Exhibit(
-        "DataLoader worker", "dataloader_worker", frames=("read_one_sample", "fetch_a_batch"), needs=("torch",)
-    ),
-    Exhibit(
-        "Gloo all_reduce", "gloo_all_reduce", frames=("enter_all_reduce", "stay_outside"), needs=("torch",)
-    ),
+    Exhibit("DataLoader worker", "dataloader_worker", frames=("read_one_sample", "fetch_a_batch"), needs=("torch",)),
+    Exhibit("Gloo all_reduce", "gloo_all_reduce", frames=("enter_all_reduce", "stay_outside"), needs=("torch",)),
     _plain("asyncio_blocked", "block_the_loop"),
     _plain("asyncio_owns_wakeup_fd", "wait_in_coroutine"),
     _plain("asyncio_owns_signal", "run_loop"),
@@ -72,10 +68,12 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit("traced by a debugger", "lock", ("traced",), ("wait_for_lock",), "trace"),
     _plain("d_state", "wait_in_vfork", name="main in D state"),
     Exhibit("another thread in D state", "d_state_thread", frames=("wait_for_the_thread", "wait_in_vfork")),
-    Exhibit("out of descriptors", "no_descriptors", frames=("wait_without_descriptors",)),
+    Exhibit("out of descriptors", "no_descriptors", ("unreachable", "responsive"), ("wait_without_descriptors",)),
     Exhibit("disk full", "lock", frames=("wait_for_lock",), keeper="fill_disk", needs=("root",)),
     Exhibit("read-only dump directory", "lock", frames=("wait_for_lock",), keeper="remount_read_only", needs=("root",)),
-    Exhibit("dump directory that hangs", "lock", frames=("wait_for_lock",), keeper="freeze_disk", needs=("root",)),
+    Exhibit(
+        "dump directory that hangs", "lock", ("busy", "responsive"), ("wait_for_lock",), "freeze_disk", needs=("root",)
+    ),
     Exhibit("address space exhausted", "no_memory", ("responsive", "busy"), ("wait_without_memory",)),
     _plain("signal_blocked", "wait_with_signal_blocked", name="signal blocked by the program"),
     Exhibit("interpreter finalising", "finalising", ("exited", "unreachable", "busy"), ("wait_while_finalising",)),
@@ -84,5 +82,13 @@ EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit("exit 3", "crash", ("exited",), keeper="release", env={"CRASH": "exit:3"}, ends=True),
     Exhibit("kill -9 before the question", "lock", ("killed",), keeper="kill", ends=True),
     Exhibit("kill -9 after the claim", "user_handlers", ("killed",), keeper="kill_when_claimed", ends=True),
-    Exhibit("OOM-kill in a cgroup", "crash", ("killed",), keeper="run_out_of_memory", env={"CRASH": "memory"}, needs=("cgroup",), ends=True),
+    Exhibit(
+        "OOM-kill in a cgroup",
+        "crash",
+        ("killed",),
+        keeper="run_out_of_memory",
+        env={"CRASH": "memory"},
+        needs=("cgroup",),
+        ends=True,
+    ),
 )

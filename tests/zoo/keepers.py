@@ -56,7 +56,10 @@ def _nothing(_of: object) -> None:
 
 @dataclass(frozen=True)
 class Keeper:
-    """``before`` and ``after`` get the program's directory; ``when_hung``, and ``undo`` before it is ended, the program."""
+    """``before`` and ``after`` get the program's directory.
+
+    ``when_hung``, and ``undo`` before it is ended, get the program.
+    """
 
     before: Directory = _nothing
     when_hung: Hung = _nothing

@@ -108,7 +108,7 @@ def _manhole(_program: Running, pid: int) -> str:
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(WITHIN_S / 2)
         try:
-            asking.connect(f"/tmp/manhole-{pid}")  # noqa: S108 - manhole's own place
+            asking.connect(f"/tmp/manhole-{pid}")  # manhole's own place
             asking.sendall(b"dump_stacktraces()\nexit()\n")
             while chunk := asking.recv(READ_BYTES):
                 text += chunk

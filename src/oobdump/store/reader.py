@@ -18,8 +18,8 @@ from oobdump.errors import DamagedDump, RequestError
 from oobdump.request import AcceptedRequest
 from oobdump.response import ErrorInfo, Status
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, MANIFEST, OUTSIDE, REQUEST, Layout, parse_part_name, writer_of
-from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
+from oobdump.store.layout import CLAIM, MANIFEST, OUTSIDE, REQUEST, Layout, parse_part_name, side_name, writer_of
+from oobdump.store.writer import SCHEMA_VERSION, FileRecord, PartRecord, checksum
 from oobdump.wire import MAX_ACCEPTED_BYTES, read_accepted
 
 __all__ = [
@@ -203,9 +203,11 @@ def _committed(base: Dump, document: Any) -> Dump:
 
 
 def _record(item: Any) -> PartRecord:
-    path, error = item["path"], item["error"]
+    path, error, side = item["path"], item["error"], item.get("side")
     if path is not None and parse_part_name(path) is None:
         raise ValueError(f"{path!a} is no name of a part")  # so that no path leads out of the directory
+    if side is not None and (path is None or side["path"] != side_name(path)):
+        raise ValueError("the side part is not named after its part")
     return PartRecord(
         handler=str(item["handler"]),
         status=_status(item["status"]),
@@ -216,6 +218,7 @@ def _record(item: Any) -> PartRecord:
         checksum=item["checksum"],
         seconds=float(item["seconds"]),
         error=None if error is None else ErrorInfo(str(error["type"]), str(error["message"]), str(error["traceback"])),
+        side=None if side is None else FileRecord(str(side["path"]), int(side["size"]), str(side["checksum"])),
     )
 
 
