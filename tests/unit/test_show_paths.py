@@ -50,9 +50,7 @@ class Job:
         """The directory of a committed dump of one part."""
         chosen = codecs.get(codec)
         request = Request((HandlerCall("custom"),))
-        publish(
-            self.layout, AcceptedRequest(request_id, request, (self.identity.worker,), time.time(), "test", {})
-        )
+        publish(self.layout, AcceptedRequest(request_id, request, (self.identity.worker,), time.time(), "test", {}))
         writer = DumpWriter(self.layout, request_id, self.identity)
         writer.claim(("custom",), time.time())
         part = Part("custom", "ok", 200, chosen.media_type, chosen.suffix, chosen.encode(value))

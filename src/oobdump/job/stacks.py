@@ -17,6 +17,7 @@ from oobdump.identity import parse_name
 
 __all__ = [
     "MAIN_LABEL",
+    "MAX_LINE",
     "OMITTED",
     "Frame",
     "Member",
@@ -27,6 +28,7 @@ __all__ = [
     "is_library",
     "label_of",
     "parse_stacks",
+    "shared_frame",
     "top_user_frame",
 ]
 
@@ -37,10 +39,10 @@ MAIN_LABEL = "MainThread"
 _MAX_LABEL_CHARS = 100
 """Longer thread names are cut: they come from files, and a label stands in a heading."""
 
-_MAX_INT = 2**31 - 1
+MAX_LINE = 2**31 - 1
 """CPython keeps line numbers in a C int, Linux its pids too."""
 
-_NUMBER = f"a whole number from 0 to {_MAX_INT}"
+_NUMBER = f"a whole number from 0 to {MAX_LINE}"
 
 _FRAME_CACHE = 2**16
 """Distinct frames kept for sharing: a job of ten thousand ranks has a few hundred."""
@@ -194,14 +196,14 @@ def _stack(items: Sequence[object], where: str) -> Stack:
         if type(file) is not str or type(function) is not str:
             which, found = ("file", file) if type(file) is not str else ("function", function)
             _refuse(f"{where}.frames[{len(frames)}].{which}", "a text", found)
-        if type(line) is not int or not 0 <= line <= _MAX_INT:
+        if type(line) is not int or not 0 <= line <= MAX_LINE:
             _refuse(f"{where}.frames[{len(frames)}].line", _NUMBER, line)
-        frames.append(_shared_frame(file, line, function))
+        frames.append(shared_frame(file, line, function))
     return tuple(frames)
 
 
 @lru_cache(maxsize=_FRAME_CACHE)
-def _shared_frame(file: str, line: int, function: str) -> Frame:
+def shared_frame(file: str, line: int, function: str) -> Frame:
     """Equal frames as one object: ranks repeat each other, and identity is the cheapest comparison."""
     return Frame(file, line, function)
 
@@ -213,7 +215,7 @@ def _flag(value: object, where: str) -> bool:
 
 
 def _count(value: object, where: str) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_INT:
+    if type(value) is not int or not 0 <= value <= MAX_LINE:
         _refuse(where, _NUMBER, value)
     return value
 

@@ -18,7 +18,7 @@ from oobdump.errors import DamagedDump, RequestError
 from oobdump.request import AcceptedRequest
 from oobdump.response import ErrorInfo, Status
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout, parse_part_name, writer_of
+from oobdump.store.layout import CLAIM, MANIFEST, OUTSIDE, REQUEST, Layout, parse_part_name, writer_of
 from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
 from oobdump.wire import MAX_ACCEPTED_BYTES, read_accepted
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_part",
     "dumps",
     "has_manifest",
+    "has_outside",
     "open_request",
     "part_bytes",
     "read_alone",
@@ -91,6 +92,11 @@ def open_request(layout: Layout, request_id: str) -> AcceptedRequest | None:
 def has_manifest(layout: Layout, request_id: str, worker: str) -> bool:
     """Whether the worker's own dump is committed; one system call."""
     return os.path.exists(layout.manifest(request_id, worker))
+
+
+def has_outside(layout: Layout, request_id: str, worker: str) -> bool:
+    """Whether somebody else's dump about the worker is committed; one system call."""
+    return os.path.exists(layout.manifest(request_id, worker + OUTSIDE))
 
 
 def dumps(layout: Layout, request_id: str) -> list[Dump]:
