@@ -194,6 +194,15 @@ class Settings:
         "PyTorch's own server beside ours, once torch is there: auto or off",
         _one_of("auto", "off"),
     )
+    sentinel: str = _setting(
+        "OOBDUMP_SENTINEL",
+        "auto",
+        "a process beside the workers of a node that answers for those that cannot: auto or off",
+        _one_of("auto", "off"),
+    )
+    grace_s: float = _setting(
+        "OOBDUMP_GRACE_S", 2.5, "seconds a worker has to take a request before it is looked at from outside", _positive
+    )
     follow_fork: bool = _setting(
         "OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 __all__ = [
     "AVAILABLE",
     "add_watch",
+    "has_ended",
     "inotify",
     "pending_signals",
     "sigaction_get",
@@ -83,6 +85,13 @@ def sigaction_handler(signum: int) -> int:
 def pending_signals() -> set[int]:
     """The signals that wait for this thread or its process."""
     return {int(signum) for signum in signal.sigpending()}
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process behind a pidfd is gone, taken by its parent or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _checked(result: int, call: str, path: str | None = None) -> int:

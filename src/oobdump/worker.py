@@ -20,7 +20,7 @@ from typing import Any
 
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
-from oobdump.channels.bell import LOOK
+from oobdump.channels.bell import LOOK, SEATED
 from oobdump.channels.quiet import Quiet
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
@@ -29,6 +29,8 @@ from oobdump.config import Settings, default_root, fallback_dirs, settings, sign
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
+from oobdump.election.orders import Orders
+from oobdump.election.tie import Tie
 from oobdump.errors import StartError, StoreError
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
@@ -73,6 +75,10 @@ class Worker:
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
+        self._tie = Tie("inherited" if self._inherited else given.sentinel, self._orders(), self._bell, self._crew)
+        self._tie.on_problem = self.problems.append
+        self._tie.on_change = self._files.look_soon
+        self._files.relayed = lambda: self._tie.alive
         self._signals = signals or Signals(self._bell, self._asks())
         self._doors = None if self._inherited else Doors(given, self._runtime())
         self._entry = roster.Entry(identity, 0, started_at=self.started_at)
@@ -100,14 +106,17 @@ class Worker:
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
         self._crew.start()
+        self._tie.open()
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
+        self._tie.look_soon()
         self._open_doors()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._note_end("stopped"), self.settings.store_timeout_s)
+        self._tie.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
@@ -130,6 +139,7 @@ class Worker:
         """
         self._bell.forget()
         self._watch.close()
+        self._tie.forget()
         if self._doors is not None:
             self._doors.forget()
         try:
@@ -160,7 +170,20 @@ class Worker:
             else {"off": "; ".join(self._signals.problems) or "by setting"}
         )
         sockets = {} if self._doors is None else self._doors.describe()
-        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
+        asks = {name: list(handlers) for name, handlers in self.settings.signals.items()}
+        return {
+            "request_file": self._watch.describe(),
+            "signal": {**signals, "asks": asks} if self._signals.armed else signals,
+            "bell": {"path": self._bell.path},
+            "sentinel": self._tie.describe(),
+            **sockets,
+        }
+
+    def _orders(self) -> Orders | None:
+        """What a sentinel would be told that this worker starts."""
+        if self._bell.path is None:
+            return None
+        return Orders.of(self.settings, self.identity.job, os.path.dirname(self._bell.path), worker_pid=os.getpid())
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -186,7 +209,9 @@ class Worker:
         return asks
 
     def _heard(self, byte: int) -> None:
-        if byte >= LOOK:
+        if byte == SEATED:
+            self._tie.look_soon()
+        elif byte >= LOOK:
             self._files.look_soon()
         else:
             self._signals.heard(byte)
@@ -287,6 +312,8 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     keep: int | None = None,
     keep_s: float | None = None,
     keep_bytes: int | None = None,
+    sentinel: str | None = None,
+    grace_s: float | None = None,
     follow_fork: bool | None = None,
     durable: bool | None = None,
 ) -> Worker:
