@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge", "election"),
-    ("doors",),
+    ("doors", "last_words", "outside"),
     ("worker", "client", "job"),
     ("http_client", "control_plane", "sentinel", "report"),
     ("http_apps",),
@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 SIDEWAYS: dict[tuple[str, str], str] = {
     ("config", "request"): "the settings of the signal's request have a request's defaults and formats",
+    ("threads", "linux"): "the kernel's name of a thread is its only one for who looks from outside",
     ("inbox", "store"): "to accept a request is to write it into the store",
     ("channels", "dispatcher"): "a channel hands over what arrived; it sees no handler",
 }
@@ -53,13 +54,14 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__main__")
+TOOL_SIDE = ("cli", "client", "http_client", "job", "outside", "report", "sentinel", "__main__")
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
     "channels.runtime": "removes the FIFOs and sockets of dead workers from that directory",
+    "last_words": "makes and removes the file for a worker's last words there: faulthandler wants a descriptor",
     "election.lock": "makes and opens the lock's file in that directory",
     "election.launch": "has a started sentinel's standard descriptors opened on /dev/null",
     "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",

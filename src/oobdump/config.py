@@ -155,6 +155,9 @@ class Settings:
     timeout_s: float = _setting(
         "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _timeout
     )
+    grace_s: float = _setting(
+        "OOBDUMP_GRACE_S", 2.5, "seconds a worker has to take a request before it is looked at from outside", _positive
+    )
     watch: str = _setting(
         "OOBDUMP_WATCH", "auto", "how dropped files are noticed: auto, events, poll or off", _one_of(*WATCH_MODES)
     )
@@ -199,9 +202,6 @@ class Settings:
         "auto",
         "a process beside the workers of a node that answers for those that cannot: auto or off",
         _one_of("auto", "off"),
-    )
-    grace_s: float = _setting(
-        "OOBDUMP_GRACE_S", 2.5, "seconds a worker has to take a request before it is looked at from outside", _positive
     )
     follow_fork: bool = _setting(
         "OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean

@@ -34,6 +34,7 @@ from oobdump.election.tie import Tie
 from oobdump.errors import StartError, StoreError
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity, ancestors, name_of
+from oobdump.last_words import LastWords
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import atomic, retention, roster
@@ -57,6 +58,7 @@ class Worker:
         self._bell, self.problems = open_bell(given.runtime_dir, identity, self._heard)
         self.started_at = time.time()
         self._crew = Crew()
+        self._within = self._crew.within
         self._fallbacks = [Layout(root, identity.job) for root in fallback_dirs(given.fallback_dir)]
         self._codecs = {name: codecs.get(name) for name in codecs.names()}
         self._dispatcher = Dispatcher(
@@ -81,6 +83,7 @@ class Worker:
         self._files.relayed = lambda: self._tie.alive
         self._signals = signals or Signals(self._bell, self._asks())
         self._doors = None if self._inherited else Doors(given, self._runtime())
+        self._words = LastWords(self._bell.path)
         self._entry = roster.Entry(identity, 0, started_at=self.started_at)
         self._count = itertools.count(1)
         self._tidied = 0.0
@@ -111,6 +114,7 @@ class Worker:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
         self._tie.look_soon()
         self._open_doors()
+        self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
@@ -123,6 +127,7 @@ class Worker:
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
+        self._words.close()
 
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
@@ -140,6 +145,7 @@ class Worker:
         self._bell.forget()
         self._watch.close()
         self._tie.forget()
+        self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
         try:
@@ -177,6 +183,7 @@ class Worker:
             "bell": {"path": self._bell.path},
             "sentinel": self._tie.describe(),
             **sockets,
+            **self._words.describe(),
         }
 
     def _orders(self) -> Orders | None:
@@ -269,25 +276,6 @@ class Worker:
             bounds = retention.Bounds(self.settings.keep, self.settings.keep_s, self.settings.keep_bytes)
             self._crew.give(partial(retention.run, self.layout, bounds))
 
-    def _within(self, task: Callable[[], Any], wait_s: float) -> Exception | None:
-        """Runs ``task`` on an answering thread; what it raised, or a ``TimeoutError`` if it is not done in time."""
-        done = threading.Lock()
-        done.acquire()
-        raised: list[Exception] = []
-
-        def run() -> None:
-            try:
-                task()
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                raised.append(error)
-            finally:
-                done.release()
-
-        self._crew.give(run)
-        if not done.acquire(timeout=wait_s):
-            return TimeoutError(f"no answer within {wait_s:g} s")
-        return raised[0] if raised else None
-
 
 _worker: Worker | None = None
 _lock = threading.Lock()
@@ -301,6 +289,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
+    grace_s: float | None = None,
     watch: str | None = None,
     poll_s: float | None = None,
     store_timeout_s: float | None = None,
@@ -313,7 +302,6 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     keep_s: float | None = None,
     keep_bytes: int | None = None,
     sentinel: str | None = None,
-    grace_s: float | None = None,
     follow_fork: bool | None = None,
     durable: bool | None = None,
 ) -> Worker:

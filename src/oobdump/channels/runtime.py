@@ -7,6 +7,7 @@ Bells and sockets of workers that are gone are removed here: a killed worker can
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from oobdump.channels.bell import Bell
@@ -16,6 +17,11 @@ from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
 __all__ = ["open_bell"]
+
+WORDS = ".last_words"
+
+KEEP_WORDS_S = 7 * 86400.0
+"""As long as dumps are kept: nobody asks later."""
 
 
 def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
@@ -34,11 +40,22 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
 
 def _sweep(directory: str, here: Identity) -> None:
     for name in os.listdir(directory):
-        parsed = parse_name(name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock"))
+        parsed = parse_name(name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS))
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
-        if is_alive(here.machine, parsed[2], None) is False:
+        if is_alive(here.machine, parsed[2], None) is False and not _still_read(f"{directory}/{name}"):
             _remove(f"{directory}/{name}")
+
+
+def _still_read(path: str) -> bool:
+    """Whether it holds last words that somebody may still want."""
+    if not path.endswith(WORDS):
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size > 0 and time.time() - found.st_mtime < KEEP_WORDS_S
 
 
 def _remove(path: str) -> None:

@@ -89,4 +89,4 @@ def _script() -> str:
 
 def _libraries() -> str:
     """Where msgpack is: with ``-S`` nobody else looks there."""
-    return os.path.dirname(os.path.dirname(os.path.abspath(msgpack.__file__)))
+    return os.path.dirname(os.path.dirname(os.path.abspath(str(msgpack.__file__))))

@@ -19,7 +19,7 @@ from oobdump.identity import Machine
 
 __all__ = ["AVAILABLE", "LAUNCH", "SEAT", "SeatLock", "lock_path"]
 
-AVAILABLE = sys.platform == "linux" and struct.calcsize("P") == 8 and hasattr(os, "pidfd_open")
+AVAILABLE = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(os, "pidfd_open")
 """Elsewhere there is no pidfd to watch a sentinel by, or another ``struct flock``."""
 
 SEAT, LAUNCH = 0, 1

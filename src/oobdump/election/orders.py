@@ -6,7 +6,7 @@ In: a worker's settings, or a person's options. Out: ``Orders``, and words that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from oobdump.config import Settings, default_root, fallback_dirs
@@ -102,4 +102,4 @@ def _paths(text: str) -> tuple[str, ...]:
     return tuple(piece.replace("%3A", _SEPARATOR).replace("%25", "%") for piece in pieces)
 
 
-_READERS = {"str": str, "int": int, "float": float, "tuple[str, ...]": _paths}
+_READERS: Mapping[str, Callable[[str], object]] = {"str": str, "int": int, "float": float, "tuple[str, ...]": _paths}

@@ -186,4 +186,3 @@ def _why_off(mode: str, orders: Orders | None) -> str:
     if orders is None:
         return "no runtime directory, so no lock to meet at"
     return why_not()
-

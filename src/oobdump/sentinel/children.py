@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -75,7 +74,6 @@ def _be_child(task: Callable[[], object], keep: Collection[int], seconds: float 
     except BaseException:  # noqa: BLE001, S110 - nobody reads its stderr: its status says it
         pass
     finally:
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
         os._exit(status)
 
 

@@ -7,27 +7,42 @@ hangs (the root, a process in D state) costs one child and nobody else's answer.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 
-from oobdump import outside
 from oobdump.election.orders import Orders
+from oobdump.identity import Machine
+from oobdump.outside.answer import answer_for
 from oobdump.sentinel.children import Child, start
 from oobdump.sentinel.duties import Duty, Key
+from oobdump.store import roster
+from oobdump.wire import read_accepted
 
 __all__ = ["Climbs"]
 
 DEADLINE_S = 10.0
 """Of one ladder: what its rungs may take together."""
 
-OVER_S = 5.0
-"""Beyond that it hangs where no deadline of its own can end it."""
+OVER_S = 12.0
+"""Beyond that a root may hang for twice five seconds; then it hangs where no deadline of its own can end it."""
 
 MAX_AT_ONCE = 4
 """Each reads another process's memory: more would only share the same processors."""
 
-_OUTCOMES = ("committed", "theirs", "elsewhere", "failed")
-"""What a climb can end with; a child's exit status is a position in it."""
+_OUTCOMES = ("committed", "failed", "theirs", "elsewhere", "away")
+"""What a climb can end with; a child's exit status is a position in it, and 1 also that of one that raised.
+``away``: it is in a fallback directory."""
+
+
+@dataclass
+class Known:
+    """What is known of workers by name: their roster entry as it stands there, and how they ended."""
+
+    entries: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, int | None] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
 
 class Climbs:
@@ -48,10 +63,12 @@ class Climbs:
         """Whether there are enough for now."""
         return len(self._children) >= MAX_AT_ONCE
 
-    def start(self, duty: Duty, now: float) -> bool:
+    def start(self, duty: Duty, known: Known, now: float) -> bool:
         """Begins a climb; False if no process can be started."""
+        entry, status = known.entries.get(duty.worker, ""), known.statuses.get(duty.worker)
+        work = partial(_climb, self._orders, duty, entry, status)
         try:
-            self._children[duty.key] = start(partial(_climb, self._orders, duty), (), DEADLINE_S + OVER_S, now)
+            self._children[duty.key] = start(work, (), DEADLINE_S + OVER_S, now)
         except OSError:
             return False
         return True
@@ -82,15 +99,27 @@ class Climbs:
         self._children.clear()
 
 
-def _climb(orders: Orders, duty: Duty) -> int:
-    """In the child: climbs, and ends with the position of its outcome."""
-    answer = outside.answer_for(
+def _climb(orders: Orders, duty: Duty, entry: str, wait_status: int | None) -> int:
+    """In the child: climbs; its exit status is the position of its outcome."""
+    answer = answer_for(
         orders.layout,
         duty.request_id,
         duty.worker,
         by="sentinel",
         reason=duty.reason,
         deadline_s=DEADLINE_S,
+        grace_s=orders.grace_s,
         fallbacks=orders.fallback_layouts,
+        accepted=read_accepted(duty.request.encode("ascii")) if duty.request else None,
+        entry=_entry(duty.worker, entry, wait_status) if entry else None,
     )
-    os._exit(_OUTCOMES.index(answer.outcome))
+    os._exit(_OUTCOMES.index("away" if answer.outcome == "committed" and answer.store else answer.outcome))
+
+
+def _entry(worker: str, text: str, wait_status: int | None) -> roster.Entry:
+    """The worker's entry, with the end that a hung root may not have taken."""
+    entry = roster.from_bytes(worker, text.encode("ascii"))
+    if wait_status is None:
+        return entry
+    by = f"sentinel.{Machine.here().host}.{os.getppid()}"
+    return roster.with_end(entry, at=time.time(), by=by, how="found gone", wait_status=wait_status)

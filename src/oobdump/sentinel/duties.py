@@ -20,12 +20,16 @@ AGAIN_S = (2.0, 10.0, 60.0)
 
 @dataclass(frozen=True)
 class Duty:
-    """One worker's outcome of one request, still to come. ``due`` is on the monotonic clock."""
+    """One worker's outcome of one request, still to come.
+
+    ``due`` is on the monotonic clock; ``request`` is the request as accepted, empty if it is large.
+    """
 
     request_id: str
     worker: str
     due: float
     reason: str
+    request: str = ""
     tries: int = 0
     climbing: bool = False
     claimed: bool = False
@@ -45,9 +49,9 @@ class Duties:
     def __len__(self) -> int:
         return len(self._open)
 
-    def note(self, key: Key, due: float, reason: str) -> None:
+    def note(self, key: Key, due: float, reason: str, request: str = "") -> None:
         """A request names a worker; one that is known already stays as it is."""
-        self._open.setdefault(key, Duty(*key, due, reason))
+        self._open.setdefault(key, Duty(*key, due, reason, request))
 
     def claimed(self, key: Key, due: float, reason: str) -> None:
         """The worker took the request: it has until its own deadline."""

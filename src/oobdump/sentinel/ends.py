@@ -46,7 +46,9 @@ class Ends:
         """Brings home what can be; says how many are still away, so that the sentinel stays for them."""
         if self._due is None or time.monotonic() < self._due:
             return
-        away = sum(not self._brought(fallback, *found) for fallback in self._fallbacks for found in _away(fallback, gone))
+        away = sum(
+            not self._brought(fallback, *found) for fallback in self._fallbacks for found in _away(fallback, gone)
+        )
         self._due = time.monotonic() + AGAIN_S[min(self._tries, len(AGAIN_S) - 1)] if away else None
         self._tries += 1
         say({"t": "away", "count": away})

@@ -113,7 +113,9 @@ class IoChild:
         """One command; one that is heard twice (its first hearer was lost) does no harm."""
         what = command["t"]
         if what == "end":
-            self._roll.end(command["worker"], command["wait_status"], self._seat.name)
+            entry = self._roll.end(command["worker"], command["wait_status"], self._seat.name)
+            if entry is not None:
+                self._say(self._roll.document(entry))
             self._ends.expect()
         elif what == "pending":
             self._requests.ask_for_signal(command["worker"], command["signal"], self._say)

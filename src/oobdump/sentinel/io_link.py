@@ -44,7 +44,9 @@ class IoLink:
     @property
     def descriptors(self) -> list[int]:
         """What to poll."""
-        return [self._child.pidfd, self._lines.descriptor] if self._child is not None and self._lines is not None else []
+        return (
+            [self._child.pidfd, self._lines.descriptor] if self._child is not None and self._lines is not None else []
+        )
 
     @property
     def pid(self) -> int | None:

@@ -19,7 +19,7 @@ from oobdump import linux
 from oobdump.election.lock import SEAT, SeatLock, lock_path
 from oobdump.election.orders import Orders
 from oobdump.identity import Machine, start_ticks
-from oobdump.sentinel.climbs import Climbs
+from oobdump.sentinel.climbs import Climbs, Known
 from oobdump.sentinel.duties import Duties, Key
 from oobdump.sentinel.io_link import IoLink
 from oobdump.sentinel.lines import Message
@@ -60,7 +60,7 @@ def run(orders: Orders) -> int:
     return Sentinel(orders, lock).run()
 
 
-class _Leave(Exception):  # noqa: N818 - it is no error
+class _Leave(Exception):
     """SIGTERM: somebody wants it to end."""
 
 
@@ -77,7 +77,7 @@ class Sentinel:
         self._climbs = Climbs(orders)
         self._io = IoLink(orders)
         self._ends: dict[int, tuple[str, float]] = {}
-        self._gone: set[str] = set()
+        self._known = Known()
         self._poll = select.poll()
         self._polled: set[int] = set()
         self._starter = _pidfd(orders.worker_pid)
@@ -163,6 +163,7 @@ class Sentinel:
     def _meet(self, message: Message, now: float) -> None:
         """A worker as the roster has it now."""
         worker = message["worker"]
+        self._known.entries[worker] = message["entry"]
         ward = self._wards.get(worker)
         if ward is not None and linux.has_ended(ward.pidfd):
             return  # its end is seen to, with its exit status
@@ -177,11 +178,11 @@ class Sentinel:
     def _asked(self, message: Message, now: float) -> None:
         key, grace = _key(message), self._orders.grace_s
         if "at_once" in message:
-            self._duties.note(key, now, message["at_once"])
+            self._duties.note(key, now, message["at_once"], message["request"])
             return
         wait = max(min(FLOOR_S, grace), grace - message["age"])
-        self._duties.note(key, now + wait, f"no manifest {grace:g} s after it was asked")
-        if message["worker"] in self._gone:
+        self._duties.note(key, now + wait, f"no manifest {grace:g} s after it was asked", message["request"])
+        if message["worker"] in self._known.gone:
             self._hurry(message["worker"], now)
 
     # -- who died -----------------------------------------------------------------------------------------------------
@@ -212,12 +213,13 @@ class Sentinel:
     def _end(self, worker: str, wait_status: int | None) -> None:
         """Has its end noted; only then is it answered for, so that the answer can say how it ended."""
         now = time.monotonic()
+        self._known.statuses[worker] = wait_status
         number = self._io.command({"t": "end", "worker": worker, "wait_status": wait_status}, now)
         self._ends[number] = (worker, now)
 
     def _hurry(self, worker: str, now: float) -> None:
         """Nothing that is open of it will come by itself."""
-        self._gone.add(worker)
+        self._known.gone.add(worker)
         self._duties.hurry(worker, now, "its process is gone, or had stopped answering")
 
     # -- what it does -------------------------------------------------------------------------------------------------
@@ -235,14 +237,14 @@ class Sentinel:
         for duty in self._duties.due(now):
             if self._climbs.full:
                 return
-            if self._climbs.start(duty, now):
+            if self._climbs.start(duty, self._known, now):
                 self._duties.climbing(duty.key)
             else:
                 self._duties.climbed(duty.key, now, settled=False)
 
     def _climbed(self, key: Key, outcome: str, now: float) -> None:
-        self._duties.climbed(key, now, settled=outcome in ("committed", "theirs", "elsewhere"))
-        if outcome == "elsewhere":
+        self._duties.climbed(key, now, settled=outcome != "failed")
+        if outcome == "away":
             self._io.command({"t": "home"}, now)
         self._io.command({"t": "settled", "id": key[0], "worker": key[1]}, now)
 

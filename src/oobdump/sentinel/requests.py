@@ -23,6 +23,7 @@ from oobdump.sentinel.duties import Key
 from oobdump.sentinel.roll import Listing, Roll
 from oobdump.store import reader, retention
 from oobdump.store.layout import CLAIM, made_id
+from oobdump.wire import accepted_to_bytes
 
 __all__ = ["Requests"]
 
@@ -30,6 +31,9 @@ Say = Callable[[dict[str, Any]], None]
 
 PUBLISHED_WITHIN_S = 5.0
 """A request's directory is made just before its `request.json`; one that stays without is its acceptor's grave."""
+
+MAX_PASSED_CHARS = 2**15
+"""A request with a large body is read again by whoever answers."""
 
 RETENTION_S = 60.0
 """Between two looks at what may be forgotten."""
@@ -105,7 +109,7 @@ class Requests:
         self._seen.add(request_id)
         self._open[request_id, worker] = _Open(accepted)
         reason = f"{signal_name} is pending, and no thread of the worker takes it"
-        say({"t": "asked", "id": request_id, "worker": worker, "age": 0.0, "at_once": reason})
+        say({**_asked(accepted, worker), "at_once": reason})
 
     def _meet(self, request_id: str, say: Say) -> None:
         try:
@@ -137,7 +141,7 @@ class Requests:
         if not claimed and accepted.source.get("channel") == "request_file":
             self._roll.ring(entry)
         self._open[key] = _Open(accepted)
-        say({"t": "asked", "id": key[0], "worker": worker, "age": max(0.0, time.time() - accepted.accepted_at)})
+        say(_asked(accepted, worker))
 
     def _has_outcome(self, key: Key) -> bool:
         return reader.has_manifest(self._layout, *key) or reader.has_outside(self._layout, *key)
@@ -151,6 +155,14 @@ class Requests:
         if time.monotonic() - self._tidied > RETENTION_S and self._orders.worker_pid:
             self._tidied = time.monotonic()
             retention.run(self._layout, bounds)
+
+
+def _asked(accepted: AcceptedRequest, worker: str) -> dict[str, Any]:
+    """What the sentinel is told; the request too, so that whoever answers need not read it from a hung root."""
+    text = accepted_to_bytes(accepted).decode("ascii")
+    age_s = max(0.0, time.time() - accepted.accepted_at)
+    small = text if len(text) <= MAX_PASSED_CHARS else ""
+    return {"t": "asked", "id": accepted.id, "worker": worker, "age": age_s, "request": small}
 
 
 def _seconds(accepted: AcceptedRequest) -> float:

@@ -25,7 +25,7 @@ _SURE_AFTER = 3
 
 
 class Listing:
-    """A directory's names; not asked for again while its mtime stands still. For directories of many files, far away."""
+    """A directory's names. Not asked for again while its mtime stands still: it may be long, and far away."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -80,7 +80,7 @@ class Roll:
             "ticks": entry.identity.start_ticks,
             "signals": _signals(entry),
             "ended": entry.alive() is False and entry.ended is not None,
-            "noted": entry.ended is not None,
+            "entry": roster.to_bytes(entry).decode("ascii"),
         }
 
     def ring(self, entry: roster.Entry, byte: int = LOOK) -> bool:
@@ -88,7 +88,7 @@ class Roll:
         path = dict(entry.channels.get("bell") or {}).get("path")
         return isinstance(path, str) and ring(path, byte)
 
-    def end(self, worker: str, wait_status: int | None, by: str) -> None:
+    def end(self, worker: str, wait_status: int | None, by: str) -> roster.Entry | None:
         """Notes in the roster that a worker is gone, and how it ended if the kernel said. Raises ``OSError``."""
         entry = self._read(worker, again=True) or self._entries.get(worker)
         if entry is not None:
@@ -96,6 +96,7 @@ class Roll:
                 self._layout, entry, at=time.time(), by=by, how="found gone", wait_status=wait_status
             )
             self.gone.add(worker)
+        return self._entries.get(worker)
 
     def _read(self, worker: str, *, again: bool = False) -> roster.Entry | None:
         """The entry if it is news; None for a damaged one, and for one of another pid namespace."""

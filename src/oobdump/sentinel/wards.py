@@ -25,7 +25,7 @@ _PENDING_LOOKS = 2
 
 @dataclass
 class Ward:
-    """One worker. ``died`` is when its end was seen, on the monotonic clock; ``wait_status`` how it ended, if known."""
+    """One worker that runs, or whose end was just seen (``died``, on the monotonic clock)."""
 
     worker: str
     pid: int

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from oobdump.identity import parse_name
 
-__all__ = ["CLAIM", "MANIFEST", "REQUEST", "Layout", "made_id", "part_name", "request_id", "writer_of"]
+__all__ = ["CLAIM", "MANIFEST", "OUTSIDE", "REQUEST", "Layout", "made_id", "part_name", "request_id", "writer_of"]
 
 CLAIM = "claim.json"
 MANIFEST = "manifest.json"

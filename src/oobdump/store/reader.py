@@ -17,11 +17,11 @@ from oobdump.errors import DamagedDump, RequestError
 from oobdump.request import AcceptedRequest
 from oobdump.response import ErrorInfo, Status
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout, parse_part_name, writer_of
+from oobdump.store.layout import CLAIM, MANIFEST, OUTSIDE, REQUEST, Layout, parse_part_name, writer_of
 from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
 from oobdump.wire import MAX_ACCEPTED_BYTES, read_accepted
 
-__all__ = ["Dump", "dumps", "has_manifest", "open_request", "part_bytes", "read_dump", "request_ids"]
+__all__ = ["Dump", "dumps", "has_manifest", "has_outside", "open_request", "part_bytes", "read_dump", "request_ids"]
 
 _MAX_MANIFEST_BYTES = 2**24
 _MAX_PART_BYTES = 2**40
@@ -79,6 +79,11 @@ def open_request(layout: Layout, request_id: str) -> AcceptedRequest | None:
 def has_manifest(layout: Layout, request_id: str, worker: str) -> bool:
     """Whether the worker's own dump is committed; one system call."""
     return os.path.exists(layout.manifest(request_id, worker))
+
+
+def has_outside(layout: Layout, request_id: str, worker: str) -> bool:
+    """Whether somebody else's dump about the worker is committed; one system call."""
+    return os.path.exists(layout.manifest(request_id, worker + OUTSIDE))
 
 
 def dumps(layout: Layout, request_id: str) -> list[Dump]:
