@@ -4,7 +4,8 @@ In: the runtime directory and the job directory. Out: who holds a seat, as the k
 The rule only this module keeps: the holder's pid comes from the lock itself, never from what a
 file says, so that there is no stale pid. The locks are POSIX record locks (fcntl(2)): children
 do not inherit them, and they end with the process whatever ends it. They also end when a
-process closes *any* descriptor of the file: so each process opens it once.
+process closes *any* descriptor of the file: so each process has one. The sentinel that leaves
+removes the file, so whoever locks it looks afterwards whether it is still the one there.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class SeatLock:
         self.path = path
         self._descriptor = os.open(path, _OPEN, 0o600)
 
+    def renew(self) -> None:
+        """Opens the file that stands there now, if it is another one: this process's seats were in the old one."""
+        while not self.stands():
+            self.close()
+            self._descriptor = os.open(self.path, _OPEN, 0o600)
+
     def holder(self, seat: int) -> int | None:
         """The pid of the process that holds a seat; None if nobody does, or it is this process."""
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, seat, 1, 0)
@@ -52,11 +59,14 @@ class SeatLock:
 
     def take(self, seat: int) -> bool:
         """Takes a seat if it is free, for this process."""
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, seat, os.SEEK_SET)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+        while True:
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, seat, os.SEEK_SET)
+            except (BlockingIOError, PermissionError):
+                return False
+            if self.stands():
+                return True
+            self.renew()
 
     def give_up(self, seat: int) -> None:
         """Frees a seat of this process; nothing happens if it has none."""
@@ -69,6 +79,11 @@ class SeatLock:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def remove(self) -> None:
+        """Takes the file away; only whoever has the seat may, and only to leave it."""
+        if self.stands():
+            os.unlink(self.path)
 
     def close(self) -> None:
         """Frees all seats of this process. In a forked child that takes nothing from its parent."""

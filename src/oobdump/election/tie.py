@@ -121,6 +121,7 @@ class Tie:
             return
         was = self.alive
         self._let_go()
+        lock.renew()
         if self._follow(lock):
             self._launches, self.off = 0, ""
             lock.give_up(LAUNCH)

@@ -80,5 +80,6 @@ def _be_child(task: Callable[[], object], keep: Collection[int], seconds: float 
 def _close_all_but(keep: Collection[int]) -> None:
     low = 0
     for descriptor in [*sorted(keep), _MAX_DESCRIPTORS]:
-        os.closerange(low, descriptor)
+        if low < descriptor:  # CPython 3.11 closes everything for `closerange(0, 0)`
+            os.closerange(low, descriptor)
         low = descriptor + 1

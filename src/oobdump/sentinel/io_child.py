@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from oobdump.channels.bell import SEATED
+from oobdump.election.lock import lock_path
 from oobdump.election.orders import Orders
 from oobdump.errors import StoreError
 from oobdump.identity import Machine, start_ticks
@@ -45,8 +46,8 @@ class IoChild:
         self._orders, self._layout = orders, orders.layout
         self._commands, self._reports = Lines(commands), reports
         machine = Machine.here()
-        parent = os.getppid()
-        self._seat = sentinels.Seat(machine, parent, start_ticks(parent) or 0, time.time())
+        parent, lock = os.getppid(), lock_path(orders.runtime, orders.layout.job_dir, machine)
+        self._seat = sentinels.Seat(machine, parent, start_ticks(parent) or 0, time.time(), lock)
         self._watch = Watch("events" if orders.watch == "off" else orders.watch, orders.poll_s)
         self._roll = Roll(self._layout, machine)
         self._requests = Requests(orders, self._seat.name, self._roll)

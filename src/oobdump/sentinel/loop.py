@@ -102,6 +102,7 @@ class Sentinel:
             self._climbs.close()
             self._io.close()
             self._wards.close()
+            self._lock.remove()
         return 0
 
     def _once(self) -> None:
