@@ -24,7 +24,7 @@ WITHIN_S = 60.0
 """A command takes a tenth of a second; with every core busy it has taken several."""
 
 OUTCOME_KEYS = [
-    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "parts"),
+    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "outside", "parts"),
 ]
 PART_KEYS = ["handler", "status", "code", "media_type", "path", "size", "error"]
 REQUEST_KEYS = ["schema_version", "request_id", "job", "dump_dir", "outcomes"]

@@ -52,7 +52,7 @@ from oobdump.store.layout import Layout
 from oobdump.store.writer import DumpWriter
 
 OUTCOME_KEYS = [
-    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "parts"),
+    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "outside", "parts"),
 ]
 PART_KEYS = ["handler", "status", "code", "media_type", "path", "size", "error"]
 MEDIA_TYPES = {"json": "application/json", "msgpack": "application/msgpack", "pkl": "application/vnd.oobdump.pickle"}

@@ -26,6 +26,7 @@ EXAMPLES = {
     "timeout_s": ("2.5", 2.5),
     "watch": ("poll", "poll"),
     "poll_s": ("0.25", 0.25),
+    "grace_s": ("1.5", 1.5),
     "store_timeout_s": ("1", 1.0),
     "runtime_dir": ("/r", "/r"),
     "fallback_dir": ("/f", "/f"),

@@ -20,9 +20,10 @@ from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.client import Client, Outcome
 from oobdump.http_client import ask_by_http
+from oobdump.inbox import candidates
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
-from oobdump.targets import Candidate, select
+from oobdump.targets import select
 from oobdump.wire import read_request, request_to_bytes
 
 __all__ = ["ask", "ask_over_http", "progress_line"]
@@ -55,17 +56,14 @@ def ask_over_http(client: Client, request: Request) -> list[Outcome]:
 def _checked(client: Client, request: Request) -> Request:
     """The request as an acceptor will read it, for somebody who runs."""
     request = read_request(request_to_bytes(request), "json")
-    entries = [entry for entry in client.workers()[0] if entry.alive() is not False]
-    if not entries:
+    live, gone = client.reachable()
+    if not live and not gone:
         raise CommandError(
             f"no worker of job {client.layout.job} is running: it ended, or is not armed by oobdump.start(); "
             "`oobdump ps --all` shows who was there",
             ExitCode.NOBODY_ANSWERED,
         )
-    select(
-        request.targets,
-        (Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role) for entry in entries),
-    )
+    select(request.targets, candidates(live, gone))
     return request
 
 

@@ -9,7 +9,6 @@ deadline and the dump goes to the next store; a worker that answers meanwhile is
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from oobdump.identity import Identity, Machine, parse_name
 from oobdump.outside import state
 from oobdump.outside.asked import parts_for
 from oobdump.outside.ladder import LADDER_S, Climbed, Subject, climb
+from oobdump.outside.rungs import bounded
 from oobdump.request import AcceptedRequest
 from oobdump.response import Part
 from oobdump.store import reader, roster
@@ -69,8 +69,8 @@ def answer_for(  # noqa: PLR0913 - one argument a fact
 ) -> OutsideAnswer:
     """Answers for a worker. ``accepted`` and ``entry`` spare the reading, where a root may hang."""
     try:
-        accepted = accepted or _bounded(lambda: reader.open_request(layout, request_id))
-        entry = entry or _bounded(lambda: _entry(layout, worker))
+        accepted = accepted or _within(lambda: reader.open_request(layout, request_id))
+        entry = entry or _within(lambda: _entry(layout, worker))
     except (OSError, DamagedDump) as error:
         return OutsideAnswer(worker, "failed", why=f"what was asked cannot be read: {error}")
     if accepted is None:
@@ -99,7 +99,7 @@ class _Turn:
         dump = OutsideDump.of(home, self.accepted.id, self.subject.identity, self.by)
         deadline = time.monotonic() + deadline_s
         try:
-            if not _bounded(lambda: self._claimed(dump, deadline)):
+            if not _within(lambda: self._claimed(dump, deadline)):
                 return self._other(home)
         except OSError:
             pass  # a root that does not take a claim may take the dump; a fallback does
@@ -109,7 +109,7 @@ class _Turn:
         for number, layout in enumerate(stores):
             each = dump if layout is home else OutsideDump.of(layout, self.accepted.id, self.subject.identity, self.by)
             try:
-                found = _bounded(lambda dump=each, store=number: self._stored(dump, store, climbed, parts))  # type: ignore[misc]
+                found = _within(lambda dump=each, store=number: self._stored(dump, store, climbed, parts))  # type: ignore[misc]
             except (OSError, OobdumpError) as error:
                 reasons.append(f"{layout.root}: {error}")
                 continue
@@ -172,6 +172,10 @@ class _Turn:
         }
 
 
+def _within(task: Callable[[], _T]) -> _T:
+    return bounded(task, STORE_S)
+
+
 def _why(found: reader.Dump) -> str:
     return str(found.evidence.get("why", ""))
 
@@ -191,24 +195,3 @@ def _identity(layout: Layout, worker: str) -> Identity | None:
     rank, host, pid = named
     here = Machine.here()
     return Identity(here if host == here.host else Machine(host), pid, 0, layout.job, rank)
-
-
-def _bounded(task: Callable[[], _T]) -> _T:
-    """Runs ``task`` on a thread that may be lost. Raises what it raised, ``TimeoutError`` (an ``OSError``) if late."""
-    results: list[_T] = []
-    raised: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(task())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            raised.append(error)
-
-    thread = threading.Thread(target=body, daemon=True, name="oobdump store")
-    thread.start()
-    thread.join(STORE_S)
-    if raised:
-        raise raised[0]
-    if not results:
-        raise TimeoutError(f"no answer within {STORE_S:g} s")
-    return results[0]

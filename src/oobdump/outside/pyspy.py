@@ -34,6 +34,9 @@ INNERMOST_FRAMES, OUTERMOST_FRAMES = 900, 100
 _OURS = ("oobdump/threads.py", "start_thread")
 """Where each thread of ours begins: the end of the file's name, and of which function."""
 
+_OUR_NAME = "oobdump "
+"""How the kernel's names of our threads begin."""
+
 _MAX_ERROR_CHARS = 500
 
 
@@ -145,13 +148,14 @@ def _has_frames(thread: Mapping[str, Any]) -> bool:
 def _thread(thread: Mapping[str, Any], pid: int, names: Mapping[int, str]) -> dict[str, Any]:
     frames = [_frame(frame) for frame in reversed(thread["frames"])]
     native_id = thread.get("os_thread_id")
-    ours = bool(frames) and frames[0]["file"].endswith(_OURS[0]) and frames[0]["function"].startswith(_OURS[1])
-    name = names.get(native_id) if ours and native_id is not None else thread.get("thread_name")
+    kernel_name = names.get(native_id, "") if native_id is not None else ""
+    ours = _is_ours(frames, kernel_name)
+    name = kernel_name if ours else thread.get("thread_name")
     cut = max(0, len(frames) - INNERMOST_FRAMES - OUTERMOST_FRAMES)
     if cut:
         frames = frames[:OUTERMOST_FRAMES] + frames[-INNERMOST_FRAMES:]
     return {
-        "name": None if name is None else text(str(name)),
+        "name": text(str(name)) if name else None,
         "ident": thread.get("thread_id"),
         "native_id": native_id,
         "daemon": None,
@@ -161,6 +165,13 @@ def _thread(thread: Mapping[str, Any], pid: int, names: Mapping[int, str]) -> di
         "omitted_frames": cut,
         **({"omitted_after": OUTERMOST_FRAMES} if cut else {}),
     }
+
+
+def _is_ours(frames: Sequence[Mapping[str, Any]], kernel_name: str) -> bool:
+    """By its outermost frame; by the kernel's name, which a child of ours inherits, only where it has no frame yet."""
+    if not frames:
+        return kernel_name.startswith(_OUR_NAME)
+    return bool(frames[0]["file"].endswith(_OURS[0]) and frames[0]["function"].startswith(_OURS[1]))
 
 
 def _frame(frame: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from oobdump.handlers.plain import text
 from oobdump.response import Part
 
-__all__ = ["Found", "NotToBeHad", "Refused", "Rung", "Skipped", "side_by_side"]
+__all__ = ["Found", "NotToBeHad", "Refused", "Rung", "Skipped", "bounded", "side_by_side"]
+
+_T = TypeVar("_T")
 
 RungStatus = Literal["ok", "skipped", "refused", "timeout", "error"]
 
@@ -107,3 +109,24 @@ def _run(name: str, climb: Climb, deadline: float, outcomes: dict[str, Rung]) ->
         outcomes[name] = outcome(error.status, str(error))
     except Exception as error:  # noqa: BLE001 - whatever one rung meets, the others are climbed
         outcomes[name] = outcome("error", f"{type(error).__name__}: {error}")
+
+
+def bounded(task: Callable[[], _T], limit_s: float) -> _T:
+    """Runs ``task`` on a thread that may be lost. Raises what it raised, ``TimeoutError`` (an ``OSError``) if late."""
+    results: list[_T] = []
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(task())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            raised.append(error)
+
+    thread = threading.Thread(target=body, daemon=True, name="oobdump bounded")
+    thread.start()
+    thread.join(limit_s)
+    if raised:
+        raise raised[0]
+    if not results:
+        raise TimeoutError(f"no answer within {limit_s:g} s")
+    return results[0]
