@@ -16,7 +16,7 @@ from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
-__all__ = ["open_bell"]
+__all__ = ["job_directory", "open_bell"]
 
 WORDS = ".last_words"
 
@@ -36,6 +36,19 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
         except (OSError, StoreError) as error:
             reasons.append(str(error))
     return Bell(None, on_byte), [f"others cannot ring this worker's bell: {'; '.join(reasons)}"]
+
+
+def job_directory(runtime_dir: str | None, job: str) -> str:
+    """Where a worker of a job that starts now would have its bell. Raises ``StoreError`` if there is no such place."""
+    reasons = []
+    for candidate in runtime_dir_candidates(runtime_dir):
+        try:
+            atomic.make_tree(os.path.dirname(candidate), candidate, f"{candidate}/{job}")
+        except (OSError, StoreError) as error:
+            reasons.append(str(error))
+        else:
+            return f"{candidate}/{job}"
+    raise StoreError("; ".join(reasons))
 
 
 def _sweep(directory: str, here: Identity) -> None:

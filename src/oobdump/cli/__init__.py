@@ -30,6 +30,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "ls": ("oobdump.cli.ls:ls", "List the dumps of a job, newest first."),
         "show": ("oobdump.cli.show:show", "Show what was answered."),
         "handlers": ("oobdump.cli.handlers:handlers", "List what can be asked."),
+        "sentinel": (
+            "oobdump.cli.sentinel:sentinel",
+            "Start this machine's sentinel of a job, or show it.",
+        ),
         "prune": ("oobdump.cli.prune:prune", "Remove old dumps."),
     }
 )

@@ -18,7 +18,7 @@ import msgpack
 from oobdump.election.orders import Orders
 from oobdump.errors import StartError
 
-__all__ = ["launch", "why_not"]
+__all__ = ["command", "launch", "why_not"]
 
 _SHELL = "/bin/sh"
 _IN_THE_BACKGROUND = '"$@" &'
@@ -51,10 +51,15 @@ def launch(orders: Orders) -> None:
 
     It only becomes *the* sentinel if it gets the seat. Takes a millisecond or two; call it off the main thread.
     """
+    _wait(_spawn(command(orders)))
+
+
+def command(orders: Orders) -> list[str]:
+    """The command line of a sentinel. Raises ``StartError`` if there can be none."""
     reason = why_not()
     if reason:
         raise StartError(reason)
-    _wait(_spawn([sys.executable, "-S", "-s", _script(), "--path", _libraries(), *orders.words()]))
+    return [sys.executable, "-S", "-s", _script(), "--path", _libraries(), *orders.words()]
 
 
 def _spawn(command: list[str]) -> int:
