@@ -165,6 +165,8 @@ class Sentinel:
         """A worker as the roster has it now."""
         worker = message["worker"]
         self._known.entries[worker] = message["entry"]
+        if message["pid"] == self._orders.worker_pid:
+            self._drop_starter()
         ward = self._wards.get(worker)
         if ward is not None and linux.has_ended(ward.pidfd):
             return  # its end is seen to, with its exit status
@@ -191,10 +193,7 @@ class Sentinel:
     def _bury(self, now: float) -> None:
         """Sees who is gone, and waits a moment for the kernel to say how."""
         if self._starter >= 0 and linux.has_ended(self._starter):
-            os.close(self._starter)
-            self._polled.discard(self._starter)
-            self._poll.unregister(self._starter)
-            self._starter = -1
+            self._drop_starter()
         for ward in self._wards:
             if ward.died is None and linux.has_ended(ward.pidfd):
                 ward.died = now
@@ -204,6 +203,12 @@ class Sentinel:
         for worker, at in self._ends.values():
             if now - at > NOTED_WITHIN_S:
                 self._hurry(worker, now)
+
+    def _drop_starter(self) -> None:
+        """It is gone, or in the roster by now."""
+        if self._starter >= 0:
+            os.close(self._starter)
+            self._starter = -1
 
     def _knows_how(self, ward: Ward, now: float) -> bool:
         """Whether the exit status is known, or will not be."""
