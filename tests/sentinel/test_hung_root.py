@@ -39,6 +39,7 @@ class Root:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
+    """A file system of its own, thawed and let go at the end."""
     if os.geteuid() or not all(map(shutil.which, ("fsfreeze", "mkfs.ext4", "mount"))):
         pytest.skip("needs root, fsfreeze and mkfs.ext4 to make a file system that hangs")
     image, point = tmp_path / "image", tmp_path / "mount"
@@ -46,7 +47,9 @@ def root(tmp_path: Path) -> Iterator[Root]:
     with image.open("wb") as file:
         file.truncate(MEGABYTES * 2**20)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(point)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", str(image), str(point)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no loop mount here: {mounted.stderr.strip()}")
     point.chmod(0o700)
@@ -65,7 +68,7 @@ def unmount(point: Path) -> str:
 
 @pytest.mark.slow
 def test_a_root_that_hangs_after_the_question(tmp_path: Path, places: dict[str, str], root: Root) -> None:
-    """The answer from outside goes to the fallback directory, the sentinel stays awake, and it comes home at the thaw."""
+    """The answer from outside goes to the fallback directory, the sentinel stays awake, and brings it home later."""
     env = {**places, "OOBDUMP_DIR": str(root.path), "OOBDUMP_GRACE_S": "3"}
     job_dir, fallback = root.path / "job", Path(places["OOBDUMP_FALLBACK_DIR"]) / "job"
     with programs.running("c_wait_gil_held", tmp_path / "held", env=env):

@@ -173,7 +173,7 @@ def test_the_last_workers_sentinel_leaves_an_outcome(tmp_path: Path, places: dic
 
 
 def test_what_the_program_has_open_is_not_kept_open(tmp_path: Path, places: dict[str, str]) -> None:
-    """A pipe that the program's children inherit, its output for one, ends with the program: the sentinel has it not."""
+    """A pipe that the program's children inherit, its output for one, is not open in the sentinel."""
     code = "import oobdump, sys\noobdump.start()\nsys.stdin.read()"
     environ = programs.environment(tmp_path, "none", bare=False, extra=places)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
