@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-overhead check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -49,6 +49,9 @@ campaign: campaign-scripts ## the long forms: more processes, signals, kills and
 campaign-scripts: venv ## of the long forms, those that are programs: storms, kills, acceptors
 	@$(call EACH,$(call SCRIPTS,tools/campaigns))
 
+bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
+	@$(BIN)/python tools/bench/overhead.py $(ARGS)
+
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
 
@@ -72,9 +75,11 @@ layering: venv ## who may import whom, and the other rules of the house
 
 reference: venv ## whether the reference pages are what the code says
 	@$(BIN)/python tools/gen_reference.py --check
+	@$(BIN)/python tools/gen_run_table.py --check
 
 docs: venv ## write the reference pages and build the documentation into docs/_build/html
 	@$(BIN)/python tools/gen_reference.py
+	@$(BIN)/python tools/gen_run_table.py
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 clean: ## remove environments, caches and what was built

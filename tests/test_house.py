@@ -27,17 +27,17 @@ MAX_DOCSTRING_LINES = 15
 # -- the layers, lowest first: a module imports from lower layers and from its own package only ----------------------
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "errors"),
+    ("_version", "errors", "early", "python_line"),
     ("identity",),
-    ("request", "response", "config"),
-    ("wire", "targets", "parameters", "linux", "threads"),
+    ("request", "response", "config", "roles"),
+    ("wire", "targets", "parameters", "linux", "threads", "forks"),
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge", "election"),
-    ("doors", "last_words", "outside"),
+    ("doors", "registration", "last_words", "outside"),
     ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report"),
+    ("http_client", "control_plane", "sentinel", "report", "arming"),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -92,12 +92,15 @@ NEVER_CALLED = (
 )
 
 CALLS_ANYWAY: dict[tuple[str, str], str] = {
+    ("arming", "sys.stderr"): "says before the program's first line that it is not armed; nothing runs yet",
     ("threads", "sys._current_frames"): "the one place, with the collector off where that is needed",
     ("worker", "threading.current_thread"): "stop() runs in the program's own thread, and not to answer",
 }
 """(module, what it calls) and why that is safe there."""
 
 IMPORTS_LATE: dict[str, str] = {
+    "__init__": "a public name is loaded when it is first used, in the program's own thread",
+    "arming": "runs once, before the program's first line; a program that is not armed must not load the worker",
     "control_plane": "worker_main() imports torch's `record`, where torch is loaded already, and not to answer",
     "codecs": "start() loads every codec, so that get() finds it loaded",
     "handlers": "start() loads the table of built-in handlers before anything is answered",
@@ -304,7 +307,7 @@ def test_the_package_exports_exactly_its_public_names() -> None:
     """``oobdump.__all__`` is what ``oobdump`` binds without an underscore, submodules aside."""
     top = next(module for module in modules() if module.name == "__init__")
     submodules = {module.name.split(".")[0] for module in modules()}
-    public = {name for name in bound(top) if not name.startswith("_")} - submodules - {"annotations"}
+    public = {name for name in bound(top) if not name.startswith("_")} - submodules - {"annotations", "TYPE_CHECKING"}
     assert set(listed(top) or ()) - {"__version__"} == public
 
 

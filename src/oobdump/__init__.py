@@ -7,12 +7,12 @@ loads nothing before a name is used.
 
 from __future__ import annotations
 
-import importlib as _importlib
-import typing as _typing
-
 from oobdump._version import __version__
 
-if _typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # as in `typing`, which would be loaded before the request signal is safe (early)
+if TYPE_CHECKING:
+    from typing import Any as _Any
+
     from oobdump.control_plane import WorkerServer, worker_main
     from oobdump.registry import get_handler, get_handler_names, handler, register_handler
     from oobdump.request import HandlerRequest, Request
@@ -55,11 +55,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> _Any:
     """A public name, from the module that has it; found here from then on."""
     if name not in _HOMES:
         raise AttributeError(f"module 'oobdump' has no attribute {name!r}")
-    value = getattr(_importlib.import_module(_HOMES[name]), name)
+    from importlib import import_module  # noqa: PLC0415 - not before a name is used
+
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

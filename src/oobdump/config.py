@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from oobdump import early
 from oobdump.errors import ConfigError
 from oobdump.request import DEFAULT_TIMEOUT_S, FORMATS, HANDLER_NAME, MAX_TIMEOUT_S
 
@@ -120,22 +121,7 @@ def signal_number(name: str) -> int:
     return number
 
 
-_NOT_OURS = {
-    int(getattr(signal, name))
-    for name in (
-        "SIGKILL",
-        "SIGSTOP",
-        "SIGSEGV",
-        "SIGBUS",
-        "SIGFPE",
-        "SIGILL",
-        "SIGABRT",
-        "SIGTRAP",
-        "SIGSYS",
-        "SIGCHLD",
-    )
-    if hasattr(signal, name)
-}
+_NOT_OURS = {int(getattr(signal, name)) for name in early.NOT_OURS if hasattr(signal, name)}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Where bells are: one FIFO per worker in a node-local directory that is ours alone.
 
 In: settings and an identity. Out: a ``Bell``, and in words what keeps others from ringing it.
-Bells and sockets of workers that are gone are removed here: a killed worker cannot do it itself.
+Bells and sockets of workers that are gone are swept: a killed worker cannot remove them itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
-__all__ = ["job_directory", "open_bell"]
+__all__ = ["job_directory", "open_bell", "sweep"]
 
 WORDS = ".last_words"
 
@@ -31,7 +31,6 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
         directory = f"{candidate}/{identity.job}"
         try:
             atomic.make_tree(os.path.dirname(candidate), candidate, directory)
-            _sweep(directory, identity)
             return Bell(f"{directory}/{identity.worker}.fifo", on_byte), []
         except (OSError, StoreError) as error:
             reasons.append(str(error))
@@ -51,13 +50,19 @@ def job_directory(runtime_dir: str | None, job: str) -> str:
     raise StoreError("; ".join(reasons))
 
 
-def _sweep(directory: str, here: Identity) -> None:
+def sweep(directory: str, here: Identity) -> set[str]:
+    """Removes what dead workers of this machine left in a job's runtime directory; their names."""
+    swept = set()
     for name in os.listdir(directory):
-        parsed = parse_name(name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS))
+        worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS)
+        parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
-        if is_alive(here.machine, parsed[2], None) is False and not _still_read(f"{directory}/{name}"):
-            _remove(f"{directory}/{name}")
+        if is_alive(here.machine, parsed[2], None) is False:
+            swept.add(worker)
+            if not _still_read(f"{directory}/{name}"):
+                _remove(f"{directory}/{name}")
+    return swept
 
 
 def _still_read(path: str) -> bool:

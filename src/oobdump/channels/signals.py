@@ -77,20 +77,33 @@ class Signals:
             self._take(signum, ask)
         self._open()
 
-    def rearm_after_fork(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
-        """In a forked child: the same signals, another bell. The parent's FIFO is not touched again."""
-        old, self._bell = self._bell.descriptor, bell
-        for signum, line in self._lines.items():
-            line.ask = asks[signum]
+    def let_go(self) -> None:
+        """In a forked child, before the parent's descriptors are closed: their numbers are other files' soon."""
+        current = signal.set_wakeup_fd(-1)
+        if current not in (self._bell.descriptor, -1):
+            signal.set_wakeup_fd(current)
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        current = signal.set_wakeup_fd(-1)
-        if current not in (old, -1):
-            signal.set_wakeup_fd(current)
-        elif self.wakeup:
-            signal.set_wakeup_fd(bell.descriptor, warn_on_full_buffer=False)
+            self._descriptor = -1
+
+    def rearm_after_fork(self, bell: Bell, asks: Mapping[int, Callable[[], None]]) -> None:
+        """In a forked child that has let go: the same signals, another bell."""
+        self._bell = bell
+        for signum, line in self._lines.items():
+            line.ask = asks[signum]
+            line.forwarded.clear()
+        if self.wakeup:
+            self._take_wakeup()
         signal.pthread_sigmask(signal.SIG_BLOCK, self.armed)
         self._open()
+
+    def disarm_after_fork(self) -> None:
+        """In a forked child that has let go and does not answer: as ``disarm``, but what would end it is ignored."""
+        for line in self._lines.values():
+            self._give_back(line)
+            if signal.getsignal(line.signum) is signal.SIG_DFL:
+                signal.signal(line.signum, signal.SIG_IGN)
+        self._unblock()
 
     def disarm(self) -> None:
         """Gives back what ``arm`` found: handlers (C ones too), wake-up descriptor, mask. Then close the bell."""
@@ -104,6 +117,9 @@ class Signals:
             self._read_pending()
             os.close(self._descriptor)
             self._descriptor = -1
+        self._unblock()
+
+    def _unblock(self) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [n for n, line in self._lines.items() if not line.was_blocked])
         self._lines = {}
 

@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "App", "app", "main"]
 
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
+        "run": ("oobdump.cli.run:run", "Run a program armed, without changing it."),
         "ps": ("oobdump.cli.ps:ps", "List the workers."),
         "request": ("oobdump.cli.request:request", "Ask the workers of a job, and wait for their answers."),
         "stacks": ("oobdump.cli.stacks:stacks", "Show the stacks of all ranks, merged."),

@@ -13,7 +13,7 @@ __all__ = ["MEANINGS", "TABLE", "ExitCode"]
 
 
 class ExitCode(enum.IntEnum):
-    """The numbers; from 64 up those of ``sysexits.h``, 130 as shells have it (128 + SIGINT)."""
+    """The numbers; from 64 up those of ``sysexits.h``; 126, 127 and 130 (128 + SIGINT) as shells have them."""
 
     FINE = 0
     FINDING = 1
@@ -23,6 +23,8 @@ class ExitCode(enum.IntEnum):
     OWN_FAILURE = 70
     PARTIAL = 75
     PERMISSION = 77
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
     INTERRUPTED = 130
 
 
@@ -36,6 +38,8 @@ MEANINGS = MappingProxyType(
         ExitCode.OWN_FAILURE: "oobdump itself failed, or the system below it (`OOBDUMP_DEBUG=1` shows the traceback)",
         ExitCode.PARTIAL: "some answered and some did not, or only a part was done",
         ExitCode.PERMISSION: "not permitted, or the directory belongs to somebody else",
+        ExitCode.NOT_EXECUTABLE: "`run`: the command was found and cannot be run",
+        ExitCode.NOT_FOUND: "`run`: there is no such command",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C) before there was a result",
     }
 )

@@ -135,7 +135,7 @@ def _channels(channels: Mapping[str, Any]) -> list[str]:
     """The ways in that are open, by what one would use: ``files``, ``SIGUSR1``."""
     texts: list[str] = []
     for name, about in channels.items():
-        if name not in _NO_WAYS_IN and isinstance(about, Mapping):
+        if name not in _NO_WAYS_IN and isinstance(about, Mapping) and "off" not in about:
             form = _FORMS.get(name)
             texts += [name] if form is None else form(about)
     return texts

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 
 from oobdump import linux
 from oobdump.channels.bell import Bell
+from oobdump.config import Settings
 from oobdump.crew import Crew
 from oobdump.election.launch import launch, why_not
 from oobdump.election.lock import AVAILABLE, LAUNCH, SEAT, SeatLock, lock_path
 from oobdump.election.orders import Orders
 from oobdump.errors import OobdumpError
-from oobdump.identity import Machine
+from oobdump.identity import Identity, Machine
 
 __all__ = ["Tie"]
 
@@ -51,6 +52,15 @@ class Tie:
         self.off = _why_off(mode, orders)
         self.on_change: Callable[[], None] = lambda: None
         self.on_problem: Callable[[str], None] = lambda _text: None
+
+    @classmethod
+    def of(cls, settings: Settings, identity: Identity, bell: Bell, crew: Crew, *, inherited: bool) -> Tie:
+        """A worker's; a forked child's starts nothing."""
+        orders = None
+        if bell.path is not None:
+            runtime = os.path.dirname(bell.path)
+            orders = Orders.of(settings, identity.job, runtime, worker_pid=identity.pid)
+        return cls("inherited" if inherited else settings.sentinel, orders, bell, crew)
 
     @property
     def alive(self) -> bool:

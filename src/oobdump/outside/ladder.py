@@ -19,6 +19,7 @@ from oobdump.handlers.child_process import run
 from oobdump.handlers.plain import text
 from oobdump.identity import Identity, Machine
 from oobdump.outside import details, ending, look, pyspy, state, torch_server
+from oobdump.outside.obstacles import obstacles
 from oobdump.outside.refusal import why_refused
 from oobdump.outside.rungs import Found, Late, Refused, Rung, Skipped, side_by_side
 from oobdump.outside.state import Evidence, Gil, Verdict
@@ -92,12 +93,12 @@ def climb(subject: Subject, deadline_s: float = LADDER_S) -> Climbed:
         return _gone(subject, base, (proc, *rungs.values()), second)
     looks = tuple(each for each in (first, second) if each is not None)
     samples = [each for each in (_value(rungs, "py-spy"), again) if each is not None]
-    evidence = replace(base, looks=looks, gil=_gil(samples))
+    found_details = _value(rungs, "details") or {}
+    evidence = replace(base, looks=looks, gil=_gil(samples), obstacles=obstacles(subject.entry, looks, found_details))
     names = {thread.tid: thread.name for each in looks for thread in each.threads}
     stacks = pyspy.to_stacks(samples[0], subject.identity.pid, names=names) if samples else None
     parts: tuple[Part, ...] = (_json("proc", {"looks": [look.plain(each) for each in looks]}),) if looks else ()
     parts += tuple(part for rung in rungs.values() for part in rung.found.parts)
-    found_details = _value(rungs, "details") or {}
     return Climbed(evidence, state.state_of(evidence), (proc, *rungs.values()), parts, found_details, stacks)
 
 

@@ -87,7 +87,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen. ``visible`` is False for another machine; ``ending`` is there if the process is gone."""
+    """What was seen. ``visible`` is False for another machine; ``ending`` is there if the process is gone.
+
+    ``obstacles`` are what keeps it from answering although it runs, in words: no descriptor left, and the like.
+    """
 
     visible: bool = True
     armed: bool = True
@@ -96,6 +99,7 @@ class Evidence:
     looks: tuple[Look, ...] = ()
     gil: Gil | None = None
     ending: Ending | None = None
+    obstacles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def _gil_held(seen: Evidence) -> Verdict | None:
         pair = None if seen.gil.keeper is None else _pairs(seen, seen.gil.keeper)
         return None if pair is None else _kept(pair, waiting, f" in {seen.gil.place}" if seen.gil.place else "")
     if any(thread.name == BELL for thread in waiting):
-        return Verdict("gil-held", f"{_threads(waiting)} gets no GIL; who keeps it could not be read")
+        return Verdict("gil-held", f"{_threads(waiting)} {_get(waiting)} no GIL; who keeps it could not be read")
     return None
 
 
@@ -214,14 +218,14 @@ def _kept(pair: tuple[ThreadLook, ThreadLook], waiting: list[ThreadLook], place:
     if not waiting:
         return None
     doing = "computes" if after.ticks > before.ticks else "runs"
-    return Verdict("gil-held", f"{keeper} and {doing}{place}; {_threads(waiting)} gets none")
+    return Verdict("gil-held", f"{keeper} and {doing}{place}; {_threads(waiting)} {_get(waiting)} none")
 
 
 def _uninterruptible(seen: Evidence) -> Verdict | None:
     held = _always(seen, "D")
     if not held:
         return None
-    return Verdict("uninterruptible", f"{_threads(held)} waits in the kernel{_where(held[0])} in D state")
+    return Verdict("uninterruptible", f"{_threads(held)} in the kernel{_where(held[0])} in D state")
 
 
 def _under_a_tracer(seen: Evidence) -> Verdict | None:
@@ -255,6 +259,8 @@ def _unexplained(seen: Evidence) -> Verdict:
     if not seen.armed:
         return Verdict("unreachable", "it is not armed by oobdump: nobody in it can answer; it was only looked at")
     state = seen.looks[-1].status.get("State", seen.looks[-1].state)
+    if seen.obstacles:
+        return Verdict("unreachable", f"its process is there (State: {state}), but {'; '.join(seen.obstacles)}")
     return Verdict(
         "unreachable", f"its process is there (State: {state}), and nothing that was seen says why it is silent"
     )
@@ -296,12 +302,17 @@ def _threads(threads: list[ThreadLook]) -> str:
     return f"thread{'s' if len(threads) > 1 else ''} {named}{more}"
 
 
+def _get(threads: list[ThreadLook]) -> str:
+    return "gets" if len(threads) == 1 else "get"
+
+
 def plain(seen: Evidence) -> dict[str, Any]:
     """The evidence as it stands in a manifest, without the looks: those are a part of their own."""
     left = seen.ending
     return {
         "visible": seen.visible,
         "armed": seen.armed,
+        "obstacles": list(seen.obstacles),
         "gil": None if seen.gil is None else {"owners": list(seen.gil.tids), "place": seen.gil.place},
         "ending": None if left is None else {**vars(left), "exit_code": _code(left.wait_status)},
     }

@@ -35,9 +35,6 @@ PUBLISHED_WITHIN_S = 5.0
 MAX_PASSED_CHARS = 2**15
 """A request with a large body is read again by whoever answers."""
 
-RETENTION_S = 60.0
-"""Between two looks at what may be forgotten."""
-
 
 @dataclass
 class _Open:
@@ -59,7 +56,8 @@ class Requests:
         self._unpublished: dict[str, float] = {}
         self._open: dict[Key, _Open] = {}
         self._count = itertools.count(1)
-        self._tidied = time.monotonic()
+        bounds = retention.Bounds(orders.keep, orders.keep_s or float("inf"), orders.keep_bytes)
+        self._tidy = retention.Tidy(self._layout, bounds)
         self.again_s: float | None = None
 
     @property
@@ -73,8 +71,8 @@ class Requests:
         if self._inbox_listing.names():
             look = self._inbox.look()
             self.again_s = 0.0 if look.more else look.again_s
-            if look.accepted:
-                self._tidy()
+            if look.accepted and self._tidy.due():
+                self._tidy.run()
         listed = self._dumps_listing.names()
         self._seen &= set(listed)
         for request_id in listed:
@@ -148,13 +146,6 @@ class Requests:
 
     def _is_claimed(self, key: Key) -> bool:
         return os.path.exists(f"{self._layout.dump(*key)}/{CLAIM}")
-
-    def _tidy(self) -> None:
-        """Whoever accepts sees to it that not everything is kept for ever; a person's sentinel keeps all."""
-        bounds = retention.Bounds(self._orders.keep, self._orders.keep_s or float("inf"), self._orders.keep_bytes)
-        if time.monotonic() - self._tidied > RETENTION_S and self._orders.worker_pid:
-            self._tidied = time.monotonic()
-            retention.run(self._layout, bounds)
 
 
 def _asked(accepted: AcceptedRequest, worker: str) -> dict[str, Any]:

@@ -90,13 +90,13 @@ class Roll:
 
     def end(self, worker: str, wait_status: int | None, by: str) -> roster.Entry | None:
         """Notes in the roster that a worker is gone, and how it ended if the kernel said. Raises ``OSError``."""
-        entry = self._read(worker, again=True) or self._entries.get(worker)
-        if entry is not None:
-            self._entries[worker] = roster.note_end(
-                self._layout, entry, at=time.time(), by=by, how="found gone", wait_status=wait_status
-            )
-            self.gone.add(worker)
-        return self._entries.get(worker)
+        self.gone.add(worker)
+        entry = self._read(worker, again=True)
+        if entry is None:
+            return None  # a child that ended well takes its entry with it
+        ended = roster.note_end(self._layout, entry, at=time.time(), by=by, how="found gone", wait_status=wait_status)
+        self._entries[worker] = ended
+        return ended
 
     def _read(self, worker: str, *, again: bool = False) -> roster.Entry | None:
         """The entry if it is news; None for a damaged one, and for one of another pid namespace."""
