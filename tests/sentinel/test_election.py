@@ -125,3 +125,25 @@ def test_an_embedded_interpreter_starts_none(tmp_path: Path, places: dict[str, s
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
     assert "embeds Python (blender)" in done.stdout, done.stderr
     assert "oobdump sentinel" in done.stdout
+
+
+@pytest.mark.slow
+def test_each_pid_namespace_has_its_own(tmp_path: Path, places: dict[str, str]) -> None:
+    """Two workers of one job directory, one in another pid namespace (a container): a sentinel each, both followed."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if os.geteuid() or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a pid namespace cannot be made here (needs root and unshare)")
+    code = "import oobdump, time\noobdump.start()\ntime.sleep(3600)"
+    environ = programs.environment(tmp_path, "none", bare=False, extra=places)
+    job_dir = tmp_path / "dumps" / "job"
+    with (
+        subprocess.Popen([sys.executable, "-c", code], env=environ) as here,
+        subprocess.Popen([*apart, sys.executable, "-c", code], env=environ) as there,
+    ):
+        try:
+            dumps.until(lambda: len({seat["pid_namespace"] for seat in seats(job_dir)}) == 2, "two sentinels", 90)
+            assert len(dumps.ask(job_dir, "ping", 2)) == 2
+        finally:
+            inside = Path(f"/proc/{there.pid}/task/{there.pid}/children").read_text().split()
+            for pid in (here.pid, *map(int, inside)):
+                end(pid)

@@ -220,7 +220,7 @@ def test_idle_it_wakes_up_once_a_second_and_stays_small(tmp_path: Path, places: 
     with programs.running("idle", tmp_path, env=places) as program:
         pid = sentinel(program.job_dir)
         dumps.ask(program.job_dir)
-        time.sleep(6.0)
+        time.sleep(9.0)  # an answer plans a last look five seconds later
         (io_child,) = children(pid)
         watched = [pid, io_child, program.pid]
         before = [switches(each) for each in watched]

@@ -43,10 +43,13 @@ _Read = Callable[[bytes], None]
 def is_heard(path: str) -> bool:
     """Whether somebody listens to the bell at that path; it is not rung."""
     try:
-        os.close(_open_to_ring(path))
+        descriptor = _open_to_ring(path)
     except OSError:
         return False
-    return True
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def ring(path: str, byte: int = LOOK) -> bool:

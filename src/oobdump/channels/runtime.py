@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
-from oobdump.channels.bell import Bell
+from oobdump.channels.bell import Bell, is_heard
 from oobdump.config import runtime_dir_candidates
 from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
@@ -51,14 +51,17 @@ def job_directory(runtime_dir: str | None, job: str) -> str:
 
 
 def sweep(directory: str, here: Identity) -> set[str]:
-    """Removes what dead workers of this machine left in a job's runtime directory; their names."""
+    """Removes what dead workers of this machine left in a job's runtime directory; their names.
+
+    One whose bell is heard is not dead: containers with pid namespaces of their own may share the directory.
+    """
     swept = set()
     for name in os.listdir(directory):
         worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS)
         parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
-        if is_alive(here.machine, parsed[2], None) is False:
+        if is_alive(here.machine, parsed[2], None) is False and not is_heard(f"{directory}/{worker}.fifo"):
             swept.add(worker)
             if not _still_read(f"{directory}/{name}"):
                 _remove(f"{directory}/{name}")
