@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oobdump.election.lock import LAUNCH, SEAT, SeatLock, lock_path
 from oobdump.election.orders import Orders
 from oobdump.identity import Machine
+from oobdump.sentinel.climbs import MAX_UNNEEDED, Known
 from oobdump.sentinel.duties import AGAIN_S, Duties
 from oobdump.sentinel.lines import Lines, say
 from oobdump.sentinel.roll import Listing
@@ -230,3 +231,15 @@ def test_live_sentinels_are_known_by_machine(tmp_path: Path) -> None:
     assert {seat.name for seat in sentinels.read(layout)} == {mine.name, far.name}
     (Path(layout.sentinels) / "broken.json").write_text("[]")
     assert sentinels.live(layout, here) == mine.name
+
+
+def test_what_is_known_of_the_gone_is_bounded() -> None:
+    """A job that has had thousands of children costs no memory for them; those that are needed stay."""
+    known = Known()
+    for number in range(5_000):
+        known.entries[f"w{number}"] = "entry"
+        known.statuses[f"w{number}"] = 0
+        known.gone.add(f"w{number}")
+        known.forget({"w1", "w2"})
+    assert {"w1", "w2"} <= set(known.entries)
+    assert max(len(known.entries), len(known.statuses), len(known.gone)) <= 2 + MAX_UNNEEDED

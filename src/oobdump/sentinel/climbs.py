@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +31,9 @@ OVER_S = 12.0
 MAX_AT_ONCE = 4
 """Each reads another process's memory: more would only share the same processors."""
 
+MAX_UNNEEDED = 64
+"""Entries of workers that are gone, at some kilobytes each."""
+
 _OUTCOMES = ("committed", "failed", "theirs", "elsewhere", "away")
 """What a climb can end with; a child's exit status is a position in it, and 1 also that of one that raised.
 ``away``: it is in a fallback directory."""
@@ -43,6 +46,16 @@ class Known:
     entries: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int | None] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+
+    def forget(self, needed: Collection[str]) -> None:
+        """Keeps what is known of these; of others it is told again when somebody asks for them.
+
+        A job whose DataLoader makes new children for each epoch has thousands of workers in a day.
+        """
+        if len(self.entries) > len(needed) + MAX_UNNEEDED:
+            self.entries = {name: text for name, text in self.entries.items() if name in needed}
+            self.statuses = {name: status for name, status in self.statuses.items() if name in needed}
+            self.gone &= set(needed)
 
 
 class Climbs:

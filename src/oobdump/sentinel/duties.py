@@ -49,6 +49,10 @@ class Duties:
     def __len__(self) -> int:
         return len(self._open)
 
+    def workers(self) -> set[str]:
+        """Whose outcome is open."""
+        return {worker for _, worker in self._open}
+
     def note(self, key: Key, due: float, reason: str, request: str = "") -> None:
         """A request names a worker; one that is known already stays as it is."""
         self._open.setdefault(key, Duty(*key, due, reason, request))

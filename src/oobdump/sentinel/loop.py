@@ -233,6 +233,8 @@ class Sentinel:
     def _tick(self, now: float) -> None:
         self._tick_at = now + TICK_S
         self._ticks += 1
+        ending = {worker for worker, _ in self._ends.values()}
+        self._known.forget({ward.worker for ward in self._wards} | self._duties.workers() | ending)
         for ward, name in self._wards.stuck_signals():
             self._io.command({"t": "pending", "worker": ward.worker, "signal": name}, now)
         if self._ticks % STANDS_EVERY_TICKS == 0 and not self._lock.stands():

@@ -55,7 +55,11 @@ class Roll:
 
     def look(self) -> Iterator[roster.Entry]:
         """Entries of this machine that are new, or were written again. Raises ``OSError``."""
-        for name in self._listing.names():
+        names = self._listing.names()
+        for worker in self._versions.keys() - {name.removesuffix(".json") for name in names}:
+            del self._versions[worker]  # a child that ended well takes its entry with it
+            self._entries.pop(worker, None)
+        for name in names:
             worker = name.removesuffix(".json")
             parsed = parse_name(worker)
             if worker == name or parsed is None or parsed[1] != self._machine.host:
@@ -93,7 +97,7 @@ class Roll:
         self.gone.add(worker)
         entry = self._read(worker, again=True)
         if entry is None:
-            return None  # a child that ended well takes its entry with it
+            return None  # it took its entry with it
         ended = roster.note_end(self._layout, entry, at=time.time(), by=by, how="found gone", wait_status=wait_status)
         self._entries[worker] = ended
         return ended
