@@ -35,9 +35,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge", "election"),
+    ("guest",),
     ("doors", "registration", "last_words", "outside"),
-    ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report", "arming"),
+    ("worker", "client", "job", "reading"),
+    ("http_client", "control_plane", "sentinel", "report", "arming", "offline", "gather"),
+    ("gathered",),
+    ("pth",),
+    ("doctor",),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -54,7 +58,10 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "outside", "report", "sentinel", "__main__")
+TOOL_SIDE = (
+    *("cli", "client", "doctor", "gather", "gathered", "http_client", "job", "offline", "outside", "reading", "report"),
+    *("pth", "sentinel", "__main__"),
+)
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
@@ -79,6 +86,7 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
+    ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }

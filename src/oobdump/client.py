@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from oobdump.channels.request_file import ring_workers
-from oobdump.config import settings
+from oobdump.config import fallback_dirs, settings
 from oobdump.errors import RequestError, StoreError
 from oobdump.identity import Machine, parse_name
 from oobdump.inbox import Inbox, candidates, publish
 from oobdump.outside.answer import answer_for
+from oobdump.outside.ending import zombie_status
 from oobdump.outside.patience import Patience
+from oobdump.outside.usable import usable
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
 from oobdump.store import atomic, drops, reader, roster
@@ -69,9 +71,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Client:
-    """Asks the workers of one job. No state of its own: any number may run at once."""
+    """Asks the workers of one job. No state of its own: any number may run at once.
+
+    ``home`` is where the roster is, if ``layout`` is a fallback directory.
+    """
 
     layout: Layout
+    home: Layout | None = None
 
     def workers(self) -> tuple[list[roster.Entry], list[str]]:
         """Everybody in the roster; those of this machine that are gone are noted as ended."""
@@ -86,6 +92,8 @@ class Client:
     def ask(self, request: Request) -> AcceptedRequest:
         """Drops the request, accepts it and rings. Raises ``RequestError`` with the reason if it is rejected."""
         layout = self.layout
+        if refusal := usable(layout.job_dir):
+            raise StoreError(f"{refusal}; on a worker's own machine `oobdump signal PID` asks without it")
         live, gone = self.reachable()
         if gone and not live:
             return self.publish(request, select(request.targets, candidates(live, gone)), {"channel": "outside"})
@@ -121,12 +129,12 @@ class Client:
 
     def patience(self, accepted: AcceptedRequest) -> Patience:
         """The waiting for one request, with the grace that this process's environment sets."""
-        return Patience(self.layout, accepted, settings().grace_s)
+        return Patience(self.layout, accepted, settings().grace_s, self.fallbacks, self.home)
 
     def look_at(self, worker: str, entry: roster.Entry | None, request: Request, reason: str) -> AcceptedRequest:
         """Looks at one worker of this machine from outside, now; it need not be in the roster, and is not asked.
 
-        Raises ``OSError``, ``StoreError`` if nothing can be written.
+        To be called on what ``writable`` gives. Raises ``OSError``, ``StoreError`` if nothing can be written.
         """
         accepted = self.publish(request, (worker,), {"channel": "outside"})
         grace_s = settings().grace_s
@@ -152,6 +160,21 @@ class Client:
             raise RequestError(f"the id {request_id} is already used: choose another")
         return accepted
 
+    @property
+    def fallbacks(self) -> tuple[Layout, ...]:
+        """Where else a dump may be: where workers of this user and machine put what the root does not take."""
+        roots = [*([] if self.home is None else [self.home.root]), *fallback_dirs(settings().fallback_dir)]
+        return tuple(Layout(root, self.layout.job) for root in roots if root != self.layout.root)
+
+    def writable(self) -> Client:
+        """This client, or one of a fallback directory where the root takes nothing. Raises ``StoreError``."""
+        reasons = []
+        for layout in (self.layout, *self.fallbacks):
+            if not (refusal := usable(layout.job_dir)):
+                return Client(layout, self.home or self.layout)
+            reasons.append(refusal)
+        raise StoreError("; ".join(reasons))
+
     def outcomes(self, accepted: AcceptedRequest) -> list[Outcome]:
         """What is known now of every asked worker, without waiting."""
         return [self._outcome(accepted, worker) for worker in accepted.asked]
@@ -170,27 +193,47 @@ class Client:
         )
 
     def _noted(self, entry: roster.Entry) -> roster.Entry:
-        if entry.alive() is False and entry.ended is None:
-            try:
-                return roster.note_end(self.layout, entry, at=time.time(), by="client", how="found gone")
-            except OSError:
-                return entry
-        return entry
+        """The entry, with its end if it has come: how it ended can be seen only until its parent has waited for it."""
+        if entry.alive() is not False:
+            return entry
+        status = zombie_status(entry)
+        if (entry.ended is not None and status is None) or usable(self.layout.job_dir):
+            return entry
+        try:
+            return roster.note_end(
+                self.layout, entry, at=time.time(), by="client", how="found gone", wait_status=status
+            )
+        except OSError:
+            return entry
 
     def _outcome(self, accepted: AcceptedRequest, worker: str, failure: str = "") -> Outcome:
-        base = self._base(worker)
-        own = reader.read_dump(self.layout, accepted.id, worker)
-        other = reader.read_dump(self.layout, accepted.id, worker + OUTSIDE)
+        base, layout = self._base(worker), self.layout
+        own, away = self._found(accepted.id, worker)
+        other, other_away = self._found(accepted.id, worker + OUTSIDE)
         seen = other if other.found == "committed" else None
         if own.found == "committed":
             late = _late(accepted, own)
             state = "busy" if late and own.state == "responsive" else own.state
-            return replace(_from(base, accepted, own), state=state, why=late, outside=seen)
+            return replace(_from(base, accepted, own), state=state, why=_joined(late, away), outside=seen)
         if seen is not None:
-            return replace(_from(base, accepted, seen), why=str(seen.evidence.get("why", "")))
+            why = _joined(str(seen.evidence.get("why", "")), other_away)
+            return replace(_from(base, accepted, seen), why=why)
+        own = reader.read_dump(layout, accepted.id, worker)
         state, why = _seen_from_here(self._entry(worker))
-        tried = f"; looked at from outside: {failure}" if failure else ""
-        return replace(base, state=state, why=f"{own.why}; {why}{tried}", dump=own if own.found == "partial" else None)
+        tried = f"looked at from outside: {failure}" if failure else ""
+        partial = own if own.found == "partial" else None
+        return replace(base, state=state, why=_joined(own.why, why, tried), dump=partial)
+
+    def _found(self, request_id: str, writer: str) -> tuple[reader.Dump, str]:
+        """One writer's dump, and if it has not come home yet, where it is."""
+        home = reader.read_dump(self.layout, request_id, writer)
+        if home.found == "committed":
+            return home, ""
+        for layout in self.fallbacks:
+            dump = reader.read_dump(layout, request_id, writer)
+            if dump.found == "committed":
+                return dump, f"not home yet: {dump.directory}"
+        return home, ""
 
     def _base(self, worker: str) -> Outcome:
         rank, host, pid = parse_name(worker) or (None, "", 0)
@@ -200,7 +243,7 @@ class Client:
 
     def _entry(self, worker: str) -> roster.Entry | None:
         try:
-            return roster.read_entry(self.layout, worker)
+            return roster.read_entry(self.home or self.layout, worker)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -250,6 +293,10 @@ def _from(base: Outcome, accepted: AcceptedRequest, dump: reader.Dump) -> Outcom
         role=str(dump.identity.get("role", base.role)),
         dump=dump,
     )
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _late(accepted: AcceptedRequest, dump: reader.Dump) -> str:

@@ -135,6 +135,12 @@ class Settings:
     signals: SignalTable = _setting(
         "OOBDUMP_SIGNALS", dict(DEFAULT_SIGNALS), "request signals and what each asks for, or off", read_signals
     )
+    share_signals: bool = _setting(
+        "OOBDUMP_SHARE_SIGNALS",
+        False,
+        "whether a request signal is taken that the program handles already; its handler is then called too",
+        _boolean,
+    )
     format: str = _setting(
         "OOBDUMP_FORMAT", "json", "format of what a signal asks for: json, msgpack or pickle", _one_of(*FORMATS)
     )

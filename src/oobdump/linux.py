@@ -20,7 +20,9 @@ __all__ = [
     "AVAILABLE",
     "add_watch",
     "has_ended",
+    "harmless_action",
     "inotify",
+    "memory_at",
     "name_thread",
     "pending_signals",
     "pidfd_exit_status",
@@ -58,12 +60,25 @@ IN_MOVE_SELF = 0x00000800
 IN_ONLYDIR = 0x01000000
 
 
-def signalfd(signums: Iterable[int]) -> int:
-    """A non-blocking descriptor that becomes readable while one of ``signums`` is pending and blocked."""
+def signalfd(signums: Iterable[int], descriptor: int = -1) -> int:
+    """A non-blocking descriptor that becomes readable while one of ``signums`` is pending and blocked.
+
+    Given an existing one, changes the signals that it stands for.
+    """
     mask = (ctypes.c_ubyte * _SIGSET_BYTES)()
     for signum in signums:
         mask[(signum - 1) // 8] |= 1 << ((signum - 1) % 8)
-    return _checked(_libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+    return _checked(_libc.signalfd(descriptor, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+
+
+def memory_at(address: int, size: int, owner: object) -> memoryview:
+    """So many bytes of this process's memory as they are, without a copy; the view keeps ``owner`` alive.
+
+    Only to be written to a descriptor: the kernel says EFAULT where the memory has gone meanwhile.
+    """
+    block = (ctypes.c_ubyte * size).from_address(address)
+    block.owner = owner  # type: ignore[attr-defined]
+    return memoryview(block).cast("B")
 
 
 def inotify() -> int:
@@ -92,6 +107,15 @@ def sigaction_set(signum: int, action: bytes) -> None:
 def sigaction_handler(signum: int) -> int:
     """The address of the C function that the kernel would call: 0 default, 1 ignored."""
     return int.from_bytes(sigaction_get(signum)[: ctypes.sizeof(ctypes.c_void_p)], sys.byteorder)
+
+
+def harmless_action() -> bytes:
+    """A disposition that calls a C function which does nothing: system calls that it interrupts return early.
+
+    The function is ``abs``: it takes the signal's number, and touches nothing.
+    """
+    address = ctypes.cast(_libc.abs, ctypes.c_void_p).value or 0  # type: ignore[union-attr]
+    return address.to_bytes(ctypes.sizeof(ctypes.c_void_p), sys.byteorder)
 
 
 def pending_signals() -> set[int]:

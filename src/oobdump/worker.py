@@ -13,7 +13,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,17 +21,18 @@ from typing import Any
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
 from oobdump.channels.bell import LOOK, SEATED
-from oobdump.channels.quiet import Quiet
+from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
+from oobdump.config import Settings, default_root, fallback_dirs, settings
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
 from oobdump.election.tie import Tie
 from oobdump.errors import StartError, StoreError
 from oobdump.forks import ForkGuard, at_end_of_child
+from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity
 from oobdump.last_words import LastWords
@@ -81,7 +82,9 @@ class Worker:
         self._tie = Tie.of(given, identity, self._bell, self._crew, inherited=self._inherited)
         self._tie.on_problem, self._tie.on_change = self.problems.append, self._files.look_soon
         self._files.relayed = lambda: self._tie.alive
-        self._signals = signals or Signals(self._bell, self._asks())
+        self._asks = partial(asks, given, self._bell, self._crew, self.ask)
+        self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
+        self.guest = Guest(self._signals, self._note)
         self._doors: Doors | None = None
         self._words = LastWords(self._bell.path)
         bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
@@ -105,12 +108,13 @@ class Worker:
             self._signals.rearm_after_fork(self._bell, self._asks())
         else:
             self._signals.arm()
-        self.problems += self._signals.problems
+            self.guest.open()
+        self.problems += [*self._signals.problems, *self._signals.left]
         self._crew.start()
         if not self._inherited:
             self._within(self._stand, STAND_S)
-        if self.identity.role == "child":
-            self._watch.mode = "off"  # may be one of very many: whoever it is a child of looks, and rings its bell
+        if self._registration.stands_back:
+            self._watch.mode = "off"
         self._watch.open()
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
@@ -126,6 +130,7 @@ class Worker:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._registration.note_end("stopped"), self.settings.store_timeout_s)
         self._tie.close()
+        self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
@@ -176,21 +181,17 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
-        signals = (
-            self._signals.describe()
-            if self._signals.armed
-            else {"off": "; ".join(self._signals.problems) or "by setting"}
-        )
         sockets = {} if self._doors is None else self._doors.describe()
-        asks = {name: list(handlers) for name, handlers in self.settings.signals.items()}
-        return {
+        ours = {
             "request_file": self._watch.describe(),
-            "signal": {**signals, "asks": asks} if self._signals.armed else signals,
+            "signal": {
+                **self._signals.describe(),
+                "asks": {name: [*run] for name, run in self.settings.signals.items()},
+            },
             "bell": {"path": self._bell.path},
             "sentinel": self._tie.describe(),
-            **sockets,
-            **self._words.describe(),
         }
+        return {**ours, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -202,20 +203,11 @@ class Worker:
         """Sockets, but not in a child: it is asked by files and signals, and may be one of many."""
         if not self._inherited:
             shut = replace(self.settings, http="off", torch_server="off")
-            self._doors = Doors(shut if self.identity.role == "child" else self.settings, self._runtime())
+            self._doors = Doors(shut if self._registration.stands_back else self.settings, self._runtime())
             ask = partial(self.ask, channel="http")
             change = partial(self._crew.give, self._write_entry)
             self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
-
-    def _asks(self) -> dict[int, Callable[[], None]]:
-        """What each request signal does when it is heard."""
-        chosen, asks = self.settings, {}
-        for signal_name, names in chosen.signals.items():
-            calls = tuple(HandlerCall(name) for name in names)
-            request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
-            asks[signal_number(signal_name)] = Quiet(self._bell, self._crew, partial(self.ask, request, "signal")).heard
-        return asks
 
     def _heard(self, byte: int) -> None:
         if byte == SEATED:
@@ -248,6 +240,10 @@ class Worker:
     def _stand(self) -> None:
         self.identity = self._dispatcher.identity = self._registration.role()
 
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        self._crew.give(self._write_entry)
+
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
         self._registration.was_asked = True
         self._files.finished()
@@ -270,6 +266,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     *,
     job: str | None = None,
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
     grace_s: float | None = None,
@@ -307,7 +304,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
         chosen = settings(**given)
         check(chosen)
         codecs.load_all()
-        problems = [*registry.load_entry_points(), *handlers.load(registry)]
+        problems = [*codecs.load_entry_points(), *registry.load_entry_points(), *handlers.load(registry)]
         made = Worker(chosen, own_identity(chosen.job))
         made.problems += problems
         try:
@@ -319,7 +316,8 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
             os.register_at_fork(before=_before_fork, after_in_parent=_guard.in_parent, after_in_child=_after_fork)
         atexit.register(_at_exit)
         _worker = made
-        return made
+    made.guest.warn(made.identity.rank)
+    return made
 
 
 def stop() -> None:

@@ -1,6 +1,6 @@
 """Waits in ``wait_to_crash``, and ends as ``CRASH`` says once it is released.
 
-``segfault``, ``abort``, ``exit:N`` (its code), ``exception`` (1, with a traceback).
+``segfault``, ``abort``, ``exit:N`` (its code), ``memory`` (all that it gets), ``exception`` (1, with a traceback).
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ def wait_to_crash() -> None:
     wait_until_released()
 
 
+def use_all_memory() -> None:
+    """Until the kernel ends it: a limit is the caller's to set."""
+    blocks = []
+    while True:
+        blocks.append(b"x" * 2**22)
+
+
 def crash(how: str) -> None:
     """The end."""
     word, _, code = how.partition(":")
@@ -27,6 +34,8 @@ def crash(how: str) -> None:
         os.abort()
     elif word == "exit":
         sys.exit(int(code))
+    elif word == "memory":
+        use_all_memory()
     raise RuntimeError("the end of this program")
 
 

@@ -100,6 +100,8 @@ _ALL = (
     Program("signal_blocked", "wait_with_signal_blocked"),
     Program("finalising", "wait_while_finalising"),
     Program("crash", "wait_to_crash", "any"),
+    Program("torch_gil_held", "wait_in_c_with_gil", torch=True),
+    Program("eats_memory", "wait_until_released", "any"),
     Program("no_sockets", "wait_without_sockets"),
     Program("no_inotify", "wait_without_events"),
     Program("no_imports", "wait_while_imports_fail"),

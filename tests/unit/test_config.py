@@ -22,6 +22,7 @@ EXAMPLES = {
     "dir": ("/a", "/a"),
     "job": ("j", "j"),
     "signals": ("SIGUSR2=ping,stacks;SIGRTMIN+3=memory", {"SIGUSR2": ("ping", "stacks"), "SIGRTMIN+3": ("memory",)}),
+    "share_signals": ("yes", True),
     "format": ("pickle", "pickle"),
     "timeout_s": ("2.5", 2.5),
     "watch": ("poll", "poll"),

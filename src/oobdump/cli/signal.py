@@ -46,13 +46,18 @@ UNARMED_JOB = "unarmed"
 
 @dataclass
 class _Line:
-    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request."""
+    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request.
+
+    ``in_its_place`` is set where the request is ours, because the signal's own had not come.
+    """
 
     outcome: Outcome
     layout: Layout | None = None
+    home: Layout | None = None
     before: frozenset[str] = frozenset()
     accepted: AcceptedRequest | None = None
     patience: Patience | None = None
+    in_its_place: bool = False
     sent_at: float = 0.0
 
     @property
@@ -106,13 +111,13 @@ def _sent(place: Place, pid: int, name: str) -> _Line:
     layout, entry = found
     identity = entry.identity
     base = Outcome(entry.worker, identity.rank, identity.host, pid, identity.role, "no_answer")
-    before = frozenset(reader.request_ids(layout))
+    before = frozenset(name for store in _stores(layout) for name in reader.request_ids(store))
     why = _send(entry, name)
     if why and entry.alive() is False:
         return _looked_at(layout, entry.worker, entry, why)
     if why:
         return _Line(replace(base, status="refused", answered_by="client", why=why))
-    return _Line(base, layout, before, sent_at=time.monotonic())
+    return _Line(base, layout, layout, before, sent_at=time.monotonic())
 
 
 def _stranger(place: Place, pid: int, name: str) -> _Line:
@@ -125,10 +130,12 @@ def _stranger(place: Place, pid: int, name: str) -> _Line:
 
 def _looked_at(layout: Layout, worker: str, entry: roster.Entry | None, why: str) -> _Line:
     """Who was not sent the signal is looked at from outside; ``why`` stays with the outcome."""
-    client = Client(layout)
+    client = Client(layout).writable()
     accepted = client.look_at(worker, entry, Request(_LOOKED_FOR), why)
     outcome = client.outcomes(accepted)[0]
-    return _Line(replace(outcome, why="; ".join(filter(None, (outcome.why, why)))), layout, accepted=accepted)
+    return _Line(
+        replace(outcome, why="; ".join(filter(None, (outcome.why, why)))), client.layout, layout, accepted=accepted
+    )
 
 
 def _worker(place: Place, pid: int) -> tuple[Layout, roster.Entry] | None:
@@ -186,10 +193,20 @@ def _settle(line: _Line) -> bool:
     """Looks once; whether there is still something to wait for."""
     if not line.open or line.layout is None:
         return False
-    worker, client = line.outcome.worker, Client(line.layout)
-    line.accepted = line.accepted or _new_request(line.layout, line.before, worker) or _unheard(client, line)
+    worker = line.outcome.worker
+    if line.accepted is None or line.in_its_place:
+        home = line.home or line.layout
+        found = _new_request(home, line.before, worker)
+        if found is not None:
+            line.layout, line.accepted = found
+            line.in_its_place, line.patience = False, None
     if line.accepted is None:
-        return True
+        made = _unheard(Client(line.layout), line)
+        if made is None:
+            return True
+        line.layout, line.accepted = made
+        line.in_its_place = True
+    client = Client(line.layout, line.home)
     line.patience = line.patience or client.patience(line.accepted)
     if line.patience.settled(worker):
         line.outcome = client.outcomes(line.accepted)[0]
@@ -197,7 +214,11 @@ def _settle(line: _Line) -> bool:
     return True
 
 
-def _unheard(client: Client, line: _Line) -> AcceptedRequest | None:
+def _stores(layout: Layout) -> tuple[Layout, ...]:
+    return (layout, *Client(layout).fallbacks)
+
+
+def _unheard(client: Client, line: _Line) -> tuple[Layout, AcceptedRequest] | None:
     """A request in place of the one that the signal should have made, once the worker has had its time."""
     worker = line.outcome.worker
     entry = _entry(client.layout, worker)
@@ -207,19 +228,21 @@ def _unheard(client: Client, line: _Line) -> AcceptedRequest | None:
         waits_s += SENTINEL_S  # it sees the pending signal, and makes the request itself
     if time.monotonic() - line.sent_at < waits_s:
         return None
-    return client.publish(Request(_LOOKED_FOR), (worker,), {"channel": "signal"})
+    client = client.writable()
+    return client.layout, client.publish(Request(_LOOKED_FOR), (worker,), {"channel": "outside"})
 
 
-def _new_request(layout: Layout, before: frozenset[str], worker: str) -> AcceptedRequest | None:
-    """The request that the signal made: of this worker alone, and not there before it was sent."""
-    for request_id in reader.request_ids(layout):
-        if request_id not in before:
-            try:
-                accepted = reader.open_request(layout, request_id)
-            except DamagedDump:
-                continue
-            if accepted is not None and accepted.asked == (worker,) and accepted.source.get("channel") == "signal":
-                return accepted
+def _new_request(home: Layout, before: frozenset[str], worker: str) -> tuple[Layout, AcceptedRequest] | None:
+    """The request that the signal made: of this worker alone, and not there before it was sent; and where it is."""
+    for layout in _stores(home):
+        for request_id in reader.request_ids(layout):
+            if request_id not in before:
+                try:
+                    accepted = reader.open_request(layout, request_id)
+                except DamagedDump:
+                    continue
+                if accepted is not None and accepted.asked == (worker,) and accepted.source.get("channel") == "signal":
+                    return layout, accepted
     return None
 
 

@@ -20,6 +20,7 @@ from oobdump.outside import state
 from oobdump.outside.asked import parts_for
 from oobdump.outside.ladder import LADDER_S, Climbed, Subject, climb
 from oobdump.outside.rungs import bounded
+from oobdump.outside.usable import usable
 from oobdump.request import AcceptedRequest
 from oobdump.response import Part
 from oobdump.store import reader, roster
@@ -98,8 +99,9 @@ class _Turn:
         home = stores[0]
         dump = OutsideDump.of(home, self.accepted.id, self.subject.identity, self.by)
         deadline = time.monotonic() + deadline_s
+        refusal = usable(home.job_dir)
         try:
-            if not _within(lambda: self._claimed(dump, deadline)):
+            if not refusal and not _within(lambda: self._claimed(dump, deadline)):
                 return self._other(home)
         except OSError:
             pass  # a root that does not take a claim may take the dump; a fallback does
@@ -108,6 +110,9 @@ class _Turn:
         reasons = []
         for number, layout in enumerate(stores):
             each = dump if layout is home else OutsideDump.of(layout, self.accepted.id, self.subject.identity, self.by)
+            if refusal := usable(layout.job_dir):
+                reasons.append(refusal)
+                continue
             try:
                 found = _within(lambda dump=each, store=number: self._stored(dump, store, climbed, parts))  # type: ignore[misc]
             except (OSError, OobdumpError) as error:

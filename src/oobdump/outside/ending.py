@@ -16,12 +16,13 @@ from typing import Any
 
 from oobdump.handlers.cgroup import oom_kills
 from oobdump.handlers.plain import text
-from oobdump.outside.look import Look
+from oobdump.identity import Machine
+from oobdump.outside.look import Look, look
 from oobdump.outside.state import Ending
 from oobdump.store import atomic
 from oobdump.store.roster import EXITING, Entry
 
-__all__ = ["core_pattern", "ending_of", "kernel_lines", "last_words", "points_elsewhere"]
+__all__ = ["core_pattern", "ending_of", "kernel_lines", "last_words", "points_elsewhere", "zombie_status"]
 
 _MAX_WORDS_BYTES = 2**20
 _KMSG = "/dev/kmsg"
@@ -89,6 +90,17 @@ def kernel_lines(records: Iterator[str], pid: int, not_before_us: int) -> Iterat
         found = _OOM.search(line) or _FAULT.search(line)
         if found is not None and int(found[1]) == pid:
             yield text(line[:300]), found.re is _OOM
+
+
+def zombie_status(entry: Entry) -> int | None:
+    """How a worker of this machine ended that nobody has waited for yet; None if that cannot be seen."""
+    if entry.identity.machine != Machine.here() or (entry.ended or {}).get("wait_status") is not None:
+        return None
+    try:
+        found = look(entry.identity.pid, entry.identity.start_ticks or None)
+    except (OSError, ValueError, IndexError):
+        return None
+    return _status({}, found)[0]
 
 
 def _status(ended: Mapping[str, Any], zombie: Look | None) -> tuple[int | None, str]:

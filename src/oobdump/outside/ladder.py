@@ -94,7 +94,12 @@ def climb(subject: Subject, deadline_s: float = LADDER_S) -> Climbed:
     looks = tuple(each for each in (first, second) if each is not None)
     samples = [each for each in (_value(rungs, "py-spy"), again) if each is not None]
     found_details = _value(rungs, "details") or {}
-    evidence = replace(base, looks=looks, gil=_gil(samples), obstacles=obstacles(subject.entry, looks, found_details))
+    evidence = replace(
+        base,
+        looks=looks,
+        gil=_gil(samples, subject.identity.pid),
+        obstacles=obstacles(subject.entry, looks, found_details),
+    )
     names = {thread.tid: thread.name for each in looks for thread in each.threads}
     stacks = pyspy.to_stacks(samples[0], subject.identity.pid, names=names) if samples else None
     parts: tuple[Part, ...] = (_json("proc", {"looks": [look.plain(each) for each in looks]}),) if looks else ()
@@ -213,10 +218,10 @@ def _gone(subject: Subject, base: Evidence, rungs: tuple[Rung, ...], zombie: loo
     return Climbed(evidence, verdict, (*rungs, rung), parts)
 
 
-def _gil(samples: list[pyspy.Sample]) -> Gil | None:
+def _gil(samples: list[pyspy.Sample], pid: int) -> Gil | None:
     if not samples:
         return None
-    tids = tuple(None if each.keeper is None else each.keeper.get("os_thread_id") for each in samples)
+    tids = tuple(None if each.keeper is None else pyspy.native_id_of(each.keeper, pid) for each in samples)
     return Gil(tids, samples[-1].place)
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from oobdump.identity import Machine
 from oobdump.outside.answer import OutsideAnswer, answer_for
+from oobdump.outside.usable import usable
 from oobdump.request import AcceptedRequest
 from oobdump.store import reader, roster, sentinels
 from oobdump.store.layout import CLAIM, OUTSIDE, Layout
@@ -23,6 +25,9 @@ __all__ = ["LATE_S", "MARGIN_S", "SENTINEL_S", "Patience"]
 
 LATE_S = 5.0
 """For who runs and is only slow, or cannot be seen from here: a worker that polls looks every second."""
+
+STORE_HANGS_S = 9.0
+"""Where the root takes no file: a worker gives it five seconds, and then goes to its fallback directory."""
 
 MARGIN_S = 3.0
 """Beyond a request's own deadlines: for writing, and for clocks of another node."""
@@ -49,11 +54,17 @@ class _Waiting:
 
 @dataclass
 class Patience:
-    """The waiting for one request. Use from one thread."""
+    """The waiting for one request. Use from one thread.
+
+    ``fallbacks`` are where workers of this machine put a dump that the root does not take, and where we do;
+    ``home`` is where the roster is, if not in ``layout``.
+    """
 
     layout: Layout
     accepted: AcceptedRequest
     grace_s: float
+    fallbacks: Sequence[Layout] = ()
+    home: Layout | None = None
     _room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
     _workers: dict[str, _Waiting] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -61,12 +72,14 @@ class Patience:
 
     def settled(self, worker: str) -> bool:
         """Whether there is nothing more to wait for."""
-        if reader.has_manifest(self.layout, self.accepted.id, worker):
+        stores = (self.layout, *self.fallbacks)
+        if any(reader.has_manifest(store, self.accepted.id, worker) for store in stores):
             return True
         known = self._workers.setdefault(worker, _Waiting())
         waited = time.monotonic() - self._began
-        if reader.has_outside(self.layout, self.accepted.id, worker):
-            return waited > LATE_S or not self._may_yet_answer(worker)
+        if any(reader.has_outside(store, self.accepted.id, worker) for store in stores):
+            late_s = STORE_HANGS_S if usable(self.layout.job_dir) else LATE_S
+            return waited > late_s or not self._may_yet_answer(worker)
         if known.thread is not None:
             return not known.thread.is_alive()
         entry = self._entry(worker)
@@ -115,11 +128,14 @@ class Patience:
                 grace_s=self.grace_s,
                 accepted=self.accepted,
                 entry=entry,
+                fallbacks=self.fallbacks,
             )
 
     def _may_yet_answer(self, worker: str) -> bool:
-        dump = reader.read_dump(self.layout, self.accepted.id, worker + OUTSIDE)
-        return dump.found == "committed" and dump.state in _MAY_YET_ANSWER and bool(self._entry(worker))
+        stores = (self.layout, *self.fallbacks)
+        found = (reader.read_dump(store, self.accepted.id, worker + OUTSIDE) for store in stores)
+        dump = next((each for each in found if each.found == "committed"), None)
+        return dump is not None and dump.state in _MAY_YET_ANSWER and self._entry(worker) is not None
 
     def _sentinel(self, entry: roster.Entry | None) -> str | None:
         """The sentinel that answers for this worker; looked up once for each machine."""
@@ -128,13 +144,13 @@ class Patience:
         machine = entry.identity.machine
         if machine not in self._sentinels:
             try:
-                self._sentinels[machine] = sentinels.live(self.layout, machine)
+                self._sentinels[machine] = sentinels.live(self.home or self.layout, machine)
             except OSError:
                 self._sentinels[machine] = None
         return self._sentinels[machine]
 
     def _entry(self, worker: str) -> roster.Entry | None:
         try:
-            return roster.read_entry(self.layout, worker)
+            return roster.read_entry(self.home or self.layout, worker)
         except (OSError, ValueError):
             return None

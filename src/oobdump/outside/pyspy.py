@@ -20,7 +20,7 @@ from oobdump.handlers.plain import text
 from oobdump.handlers.pyspy import NoPySpy, find_program
 from oobdump.identity import now_iso
 
-__all__ = ["NotRead", "Sample", "native", "sample", "to_stacks"]
+__all__ = ["NotRead", "Sample", "native", "native_id_of", "sample", "to_stacks"]
 
 TRIES = 4
 """A read of a busy process without pausing it fails now and then (2 of 60): again is all it needs."""
@@ -123,7 +123,8 @@ def _refused(said: str) -> bool:
 
 
 def _short(said: str) -> str:
-    words = " ".join(line.strip() for line in said.splitlines() if line.strip() and "RUST_BACKTRACE" not in line)
+    told = said.partition("Stack backtrace")[0]
+    words = " ".join(line.strip() for line in told.splitlines() if line.strip() and "RUST_BACKTRACE" not in line)
     return text(words[:_MAX_ERROR_CHARS])
 
 
@@ -147,7 +148,7 @@ def _has_frames(thread: Mapping[str, Any]) -> bool:
 
 def _thread(thread: Mapping[str, Any], pid: int, names: Mapping[int, str]) -> dict[str, Any]:
     frames = [_frame(frame) for frame in reversed(thread["frames"])]
-    native_id = thread.get("os_thread_id")
+    native_id = native_id_of(thread, pid)
     kernel_name = names.get(native_id, "") if native_id is not None else ""
     ours = _is_ours(frames, kernel_name)
     name = kernel_name if ours else thread.get("thread_name")
@@ -159,12 +160,20 @@ def _thread(thread: Mapping[str, Any], pid: int, names: Mapping[int, str]) -> di
         "ident": thread.get("thread_id"),
         "native_id": native_id,
         "daemon": None,
-        "main": native_id == pid if native_id is not None else name == "MainThread",
+        "main": native_id == pid,
         "ours": ours,
         "frames": frames,
         "omitted_frames": cut,
         **({"omitted_after": OUTERMOST_FRAMES} if cut else {}),
     }
+
+
+def native_id_of(thread: Mapping[str, Any], pid: int) -> int | None:
+    """The kernel's id of a thread: without a pause py-spy knows it from Python 3.11 on, and we the main thread's."""
+    found = thread.get("os_thread_id")
+    if isinstance(found, int):
+        return found
+    return pid if thread.get("thread_name") == "MainThread" else None
 
 
 def _is_ours(frames: Sequence[Mapping[str, Any]], kernel_name: str) -> bool:

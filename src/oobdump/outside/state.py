@@ -49,6 +49,9 @@ WANTS_GIL_SWITCHES = 5
 WANTS_GIL_TICKS = 2
 """Who gets the GIL now and then has used some processor time (10 ms a tick); who starves has used none."""
 
+OURS = "oobdump "
+"""How the kernel's names of our threads begin (``threads.start_thread``)."""
+
 BELL = "oobdump bell"
 """The kernel's name of the thread that hears requests (``channels.bell``)."""
 
@@ -222,9 +225,9 @@ def _kept(pair: tuple[ThreadLook, ThreadLook], waiting: list[ThreadLook], place:
 
 
 def _uninterruptible(seen: Evidence) -> Verdict | None:
-    held = _always(seen, "D")
+    held = [thread for thread in _always(seen, "D") if not thread.name.startswith(OURS)]
     if not held:
-        return None
+        return None  # our own threads write dumps: one that hangs there is left behind, and another store is tried
     return Verdict("uninterruptible", f"{_threads(held)} in the kernel{_where(held[0])} in D state")
 
 
@@ -259,8 +262,14 @@ def _unexplained(seen: Evidence) -> Verdict:
     if not seen.armed:
         return Verdict("unreachable", "it is not armed by oobdump: nobody in it can answer; it was only looked at")
     state = seen.looks[-1].status.get("State", seen.looks[-1].state)
-    if seen.obstacles:
-        return Verdict("unreachable", f"its process is there (State: {state}), but {'; '.join(seen.obstacles)}")
+    writing = [thread for thread in _always(seen, "D") if thread.name.startswith(OURS)]
+    slow = (
+        (f"its dump directory does not answer: {_threads(writing)} in the kernel{_where(writing[0])}",)
+        if writing
+        else ()
+    )
+    if known := (*seen.obstacles, *slow):
+        return Verdict("unreachable", f"its process is there (State: {state}), but {'; '.join(known)}")
     return Verdict(
         "unreachable", f"its process is there (State: {state}), and nothing that was seen says why it is silent"
     )

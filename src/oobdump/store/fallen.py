@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oobdump.store.roster import EXITING, Entry
+from oobdump.store.roster import Entry
 
 __all__ = ["fallen"]
 
@@ -40,7 +40,7 @@ def _what_is_left(gone: Sequence[Entry]) -> list[Entry]:
         last = _last_of_each_rank(gone, newest)
     else:
         last = [entry for entry in gone if newest.started_at - entry.started_at < ONE_LAUNCH_S]
-    return [entry for entry in last if not _ended_well(entry) and not _began_to_exit(entry)]
+    return [entry for entry in last if not _ended_well(entry)]
 
 
 def _last_of_each_rank(entries: Sequence[Entry], newest: Entry) -> list[Entry]:
@@ -62,12 +62,6 @@ def _ended_well(entry: Entry) -> bool:
     ended = entry.ended or {}
     status = ended.get("wait_status")
     return status == 0 or (status is None and ended.get("how") == "stopped")
-
-
-def _began_to_exit(entry: Entry) -> bool:
-    """Whether it went the usual way, and nobody was told its exit code."""
-    ended = entry.ended or {}
-    return ended.get("how") == EXITING and ended.get("wait_status") is None
 
 
 def _run(entry: Entry) -> tuple[int | None, int | None]:
