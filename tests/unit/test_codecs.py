@@ -847,7 +847,8 @@ def test_a_pickle_cannot_alter_a_class_that_it_may_use(name):
 
 @given(value=keys)
 def test_pickles_written_by_plain_pickle_are_read(value):
-    """Standard values of other writers, whichever protocol."""
+    """Standard values of other writers, whichever protocol; but a zone's names `getattr`, which is refused."""
+    assume("zoneinfo" not in repr(value))
     for protocol in (2, 4, 5):
         data = pickle.dumps(value, protocol)
         assert canon(pickle_codec.decode(data)) == canon(pickle.loads(data))
