@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead fuzz check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead bench-diagnose fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -48,6 +48,9 @@ campaign: campaign-scripts ## the long forms: more processes, signals, kills and
 
 campaign-scripts: venv ## of the long forms, those that are programs: storms, kills, acceptors
 	@$(call EACH,$(call SCRIPTS,tools/campaigns))
+
+bench-diagnose: venv ## flight recorders of many ranks: time and memory beside torchfrtrace, in one run
+	@$(BIN)/python tools/bench/diagnose.py $(ARGS)
 
 bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
 	@$(BIN)/python tools/bench/overhead.py $(ARGS)

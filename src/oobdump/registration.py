@@ -46,6 +46,7 @@ class Registration:
         self._layout = layout
         self._bells = bells
         self._entry = roster.Entry(identity, 0, started_at=started_at)
+        self._known = python_line.known_as(python_line.read(sys.orig_argv))
         self._left = False
         self._writing = _thread.allocate_lock()
         self.was_asked = False
@@ -54,7 +55,13 @@ class Registration:
         """The identity with the role that it has among those who run above it."""
         identity, line = self._entry.identity, python_line.read(sys.orig_argv)
         role = roles.role_below(identity, line, os.environ, self._runs, self._ranked_by)
-        return replace(identity, role=role)
+        self._entry = replace(self._entry, identity=replace(identity, role=role))
+        return self._entry.identity
+
+    @property
+    def stands_back(self) -> bool:
+        """Whether this may be one of very many: whoever it belongs to watches, and rings its bell."""
+        return self._entry.identity.role == "child" or self._known == "helper"
 
     def write(self, identity: Identity, channels: Mapping[str, Any], problems: Iterable[str]) -> None:
         """Enters the roster, or says anew how the worker can be reached."""

@@ -111,8 +111,8 @@ class Worker:
         self._crew.start()
         if not self._inherited:
             self._within(self._stand, STAND_S)
-        if self.identity.role == "child":
-            self._watch.mode = "off"  # may be one of very many: whoever it is a child of looks, and rings its bell
+        if self._registration.stands_back:
+            self._watch.mode = "off"
         self._watch.open()
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
@@ -189,7 +189,7 @@ class Worker:
         """Sockets, but not in a child: it is asked by files and signals, and may be one of many."""
         if not self._inherited:
             shut = replace(self.settings, http="off", torch_server="off")
-            self._doors = Doors(shut if self.identity.role == "child" else self.settings, self._runtime())
+            self._doors = Doors(shut if self._registration.stands_back else self.settings, self._runtime())
             ask = partial(self.ask, channel="http")
             change = partial(self._crew.give, self._write_entry)
             self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
