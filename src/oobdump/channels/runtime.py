@@ -7,7 +7,7 @@ Bells and sockets of workers that are gone are swept: a killed worker cannot rem
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from oobdump.channels.bell import Bell
 from oobdump.config import runtime_dir_candidates
@@ -15,7 +15,7 @@ from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
-__all__ = ["open_bell", "sweep"]
+__all__ = ["left_by_the_dead", "open_bell", "sweep"]
 
 
 def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
@@ -31,22 +31,23 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
     return Bell(None, on_byte), [f"others cannot ring this worker's bell: {'; '.join(reasons)}"]
 
 
-def sweep(directory: str, here: Identity) -> set[str]:
-    """Removes what dead workers of this machine left in a job's runtime directory; their names."""
-    swept = set()
+def left_by_the_dead(directory: str, here: Identity) -> dict[str, list[str]]:
+    """What dead workers of this machine left in a job's runtime directory: paths by worker."""
+    left: dict[str, list[str]] = {}
     for name in os.listdir(directory):
         worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock")
         parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
         if is_alive(here.machine, parsed[2], None) is False:
-            _remove(f"{directory}/{name}")
-            swept.add(worker)
-    return swept
+            left.setdefault(worker, []).append(f"{directory}/{name}")
+    return left
 
 
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+def sweep(paths: Iterable[str]) -> None:
+    """Removes that."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
