@@ -89,8 +89,11 @@ class Registration:
             self._entry = roster.note_end(self._layout, entry, at=time.time(), by=entry.worker, how=how)
 
     def sweep(self) -> None:
-        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not."""
-        if self._bells is not None:
+        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not.
+
+        A child leaves that to others: it may be one of very many, and end before it is done.
+        """
+        if self._bells is not None and self._entry.identity.role != "child":
             left = left_by_the_dead(self._bells, self._entry.identity)
             retention.forget_children(self._layout, left)  # first: who is killed in between has swept nothing
             sweep(path for paths in left.values() for path in paths)

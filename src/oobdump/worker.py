@@ -82,6 +82,7 @@ class Worker:
         self._doors: Doors | None = None
         bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
         self._registration = Registration(self.layout, identity, self.started_at, bells)
+        _guard.on_many = partial(self._crew.give, self._registration.sweep)
         self._count = itertools.count(1)
         self._tidied = 0.0
 

@@ -29,7 +29,7 @@ AGAIN_S = 0.002
 """Between two signals at the same child, from its first instant to its end."""
 
 ENDS_WITHIN_S = 1800.0
-LAST_CHILDREN = 20
+LAST_CHILDREN = 40
 """That may not have been cleared away yet."""
 
 SPARE_THREADS = 2

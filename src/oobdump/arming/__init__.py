@@ -53,7 +53,7 @@ def arm() -> None:
 def _hush() -> None:
     """From 3.12 on Python warns who forks beside threads: a program that has none must not hear of ours.
 
-    With ``-W error`` that warning makes ``os.fork`` itself fail. Our threads hold no lock that a child needs.
+    Ours hold no lock that a child needs.
     """
     if sys.version_info >= (3, 12):
         import warnings  # noqa: PLC0415 - before the program's first line, and not to answer
