@@ -19,8 +19,8 @@ from collections.abc import Iterable
 __all__ = [
     "AVAILABLE",
     "add_watch",
-    "has_ended",
     "harmless_action",
+    "has_ended",
     "inotify",
     "memory_at",
     "name_thread",

@@ -89,6 +89,7 @@ class Worker:
         self._words = LastWords(self._bell.path)
         bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
         self._registration = Registration(self.layout, identity, self.started_at, bells)
+        _guard.on_many = partial(self._crew.give, self._registration.sweep)
         self._count = itertools.count(1)
         self._tidy = retention.Tidy(self.layout, retention.Bounds(given.keep, given.keep_s, given.keep_bytes))
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from oobdump.channels.runtime import open_bell, sweep
+from oobdump.channels.runtime import left_by_the_dead, open_bell, sweep
 from oobdump.identity import Identity
 
 GONE = 2**22 - 1
@@ -31,8 +31,9 @@ def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
     bell, problems = open_bell(str(tmp_path / "run"), replace(here, job="job"), lambda _byte: None)
     try:
         assert problems == []
-        swept = sweep(str(directory), here)
-        assert swept == {f"proc.{here.host}.{GONE}", f"rank00003.{here.host}.{GONE}"}
+        dead = left_by_the_dead(str(directory), here)
+        sweep(path for paths in dead.values() for path in paths)
+        assert {*dead} == {f"proc.{here.host}.{GONE}", f"rank00003.{here.host}.{GONE}"}
         assert {path.name for path in directory.iterdir()} == {*kept, f"{here.worker}.fifo"}
     finally:
         bell.forget()
