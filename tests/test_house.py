@@ -86,11 +86,8 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
-<<<<<<< HEAD
     ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
-=======
     ("arming", "warnings"): "sets one filter before the program's first line; nothing is answered yet",
->>>>>>> h4a
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }

@@ -48,8 +48,10 @@ def test_a_bell_that_is_heard_is_not_swept(tmp_path: Path) -> None:
     (directory / f"proc.{here.host}.{GONE}.sock").touch()
     there = {path.name for path in directory.iterdir()}
     listening = os.open(directory / f"proc.{here.host}.{GONE}.fifo", os.O_RDWR | os.O_NONBLOCK)
-    assert sweep(str(directory), here) == set()
+    assert left_by_the_dead(str(directory), here) == {}
     assert {path.name for path in directory.iterdir()} == there
     os.close(listening)
-    assert sweep(str(directory), here) == {f"proc.{here.host}.{GONE}"}
+    dead = left_by_the_dead(str(directory), here)
+    assert {*dead} == {f"proc.{here.host}.{GONE}"}
+    sweep(path for paths in dead.values() for path in paths)
     assert list(directory.iterdir()) == []
