@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-codecs check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -51,6 +51,9 @@ campaign-scripts: venv ## of the long forms, those that are programs: storms, ki
 
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
+
+bench-codecs: venv ## the codecs beside the libraries underneath, their rivals, and a plain write
+	@$(BIN)/python tools/bench/codec_costs.py $(ARGS)
 
 check: test static ## test, lint, types, layering, reference and docs: what CI runs
 
