@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-codecs check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead bench-codecs bench-diagnose fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -49,13 +49,29 @@ campaign: campaign-scripts ## the long forms: more processes, signals, kills and
 campaign-scripts: venv ## of the long forms, those that are programs: storms, kills, acceptors
 	@$(call EACH,$(call SCRIPTS,tools/campaigns))
 
+bench-diagnose: venv ## flight recorders of many ranks: time and memory beside torchfrtrace, in one run
+	@$(BIN)/python tools/bench/diagnose.py $(ARGS)
+
+bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
+	@$(BIN)/python tools/bench/overhead.py $(ARGS)
+
+zoo: venv ## every way to hang: what is said of it, how soon, and what other tools find (a quarter of an hour)
+	@$(MAKE_VENV) --group dev --group zoo
+	@$(BIN)/python tools/zoo.py $(ARGS)
+
+jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NAME…' chooses; five minutes)
+	@$(BIN)/python tests/jobs/run.py $(ARGS)
+
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
 
 bench-codecs: venv ## the codecs beside the libraries underneath, their rivals, and a plain write
 	@$(BIN)/python tools/bench/codec_costs.py $(ARGS)
 
-check: test static ## test, lint, types, layering, reference and docs: what CI runs
+fuzz: venv ## any bytes at every decoder and every reader of foreign files (ARGS=--seconds=60)
+	@$(BIN)/python tools/fuzz/decoders.py $(ARGS)
+
+check: test static fuzz ## test, lint, types, layering, reference, docs and a minute of fuzz
 
 static: lint types layering reference docs ## the parts of check that run no program of ours
 
@@ -75,9 +91,11 @@ layering: venv ## who may import whom, and the other rules of the house
 
 reference: venv ## whether the reference pages are what the code says
 	@$(BIN)/python tools/gen_reference.py --check
+	@$(BIN)/python tools/gen_run_table.py --check
 
 docs: venv ## write the reference pages and build the documentation into docs/_build/html
 	@$(BIN)/python tools/gen_reference.py
+	@$(BIN)/python tools/gen_run_table.py
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 clean: ## remove environments, caches and what was built

@@ -13,6 +13,8 @@ from datetime import timedelta
 import hypothesis
 import pytest
 
+from support import installed
+
 LAUNCHERS = ("OOBDUMP_", "SLURM_", "OMPI_", "PMI_", "PMIX_", "TORCHELASTIC_")
 LAUNCHER_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "JOB_COMPLETION_INDEX")
 """Variables that give a process a rank or a job: those of the developer's own job are not the tests'."""
@@ -50,3 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def campaign(request: pytest.FixtureRequest) -> bool:
     """Whether the long forms were asked for; a test chooses its numbers by it."""
     return bool(request.config.getoption("--campaign"))
+
+
+@pytest.fixture(scope="session")
+def armed(tmp_path_factory: pytest.TempPathFactory) -> installed.Installed:
+    """A Python in which oobdump is installed, with its ``.pth`` file."""
+    return installed.install(tmp_path_factory.mktemp("installed"))

@@ -27,17 +27,21 @@ MAX_DOCSTRING_LINES = 15
 # -- the layers, lowest first: a module imports from lower layers and from its own package only ----------------------
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "errors"),
+    ("_version", "errors", "early", "python_line"),
     ("identity",),
-    ("request", "response", "config"),
-    ("wire", "targets", "parameters", "linux", "threads"),
+    ("request", "response", "config", "roles"),
+    ("wire", "targets", "parameters", "linux", "threads", "forks"),
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge"),
-    ("doors",),
-    ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report"),
+    ("guest",),
+    ("doors", "registration", "last_words", "outside"),
+    ("worker", "client", "job", "reading"),
+    ("http_client", "control_plane", "sentinel", "report", "arming", "offline", "gather"),
+    ("gathered",),
+    ("pth",),
+    ("doctor",),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -46,6 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 SIDEWAYS: dict[tuple[str, str], str] = {
     ("config", "request"): "the settings of the signal's request have a request's defaults and formats",
+    ("threads", "linux"): "the kernel's name of a thread is its only one for who looks from outside",
     ("inbox", "store"): "to accept a request is to write it into the store",
     ("channels", "dispatcher"): "a channel hands over what arrived; it sees no handler",
 }
@@ -53,13 +58,17 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__main__")
+TOOL_SIDE = (
+    *("cli", "client", "doctor", "gather", "gathered", "http_client", "job", "offline", "outside", "reading", "report"),
+    *("pth", "sentinel", "__main__"),
+)
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
     "channels.runtime": "removes the FIFOs and sockets of dead workers from that directory",
+    "last_words": "makes and removes the file for a worker's last words there: faulthandler wants a descriptor",
     "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",
     "torch_bridge.side_door": "closes PyTorch's socket there to others, and removes it",
     "handlers.torch_profile": "PyTorch writes a trace to a file: one in a private temporary directory, removed at once",
@@ -75,6 +84,7 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
+    ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }
@@ -88,12 +98,15 @@ NEVER_CALLED = (
 )
 
 CALLS_ANYWAY: dict[tuple[str, str], str] = {
+    ("arming", "sys.stderr"): "says before the program's first line that it is not armed; nothing runs yet",
     ("threads", "sys._current_frames"): "the one place, with the collector off where that is needed",
     ("worker", "threading.current_thread"): "stop() runs in the program's own thread, and not to answer",
 }
 """(module, what it calls) and why that is safe there."""
 
 IMPORTS_LATE: dict[str, str] = {
+    "__init__": "a public name is loaded when it is first used, in the program's own thread",
+    "arming": "runs once, before the program's first line; a program that is not armed must not load the worker",
     "control_plane": "worker_main() imports torch's `record`, where torch is loaded already, and not to answer",
     "codecs": "start() loads every codec, so that get() finds it loaded",
     "handlers": "start() loads the table of built-in handlers before anything is answered",
@@ -300,7 +313,7 @@ def test_the_package_exports_exactly_its_public_names() -> None:
     """``oobdump.__all__`` is what ``oobdump`` binds without an underscore, submodules aside."""
     top = next(module for module in modules() if module.name == "__init__")
     submodules = {module.name.split(".")[0] for module in modules()}
-    public = {name for name in bound(top) if not name.startswith("_")} - submodules - {"annotations"}
+    public = {name for name in bound(top) if not name.startswith("_")} - submodules - {"annotations", "TYPE_CHECKING"}
     assert set(listed(top) or ()) - {"__version__"} == public
 
 

@@ -7,12 +7,13 @@ loads nothing before a name is used.
 
 from __future__ import annotations
 
-import importlib as _importlib
-import typing as _typing
-
 from oobdump._version import __version__
 
-if _typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # as in `typing`, which would be loaded before the request signal is safe (early)
+if TYPE_CHECKING:
+    from typing import Any as _Any
+
+    from oobdump.control_plane import WorkerServer, worker_main
     from oobdump.registry import get_handler, get_handler_names, handler, register_handler
     from oobdump.request import HandlerRequest, Request
     from oobdump.response import HandlerResponse, Response
@@ -24,6 +25,7 @@ __all__ = [
     "Request",
     "Response",
     "Worker",
+    "WorkerServer",
     "__version__",
     "dump",
     "get_handler",
@@ -32,6 +34,7 @@ __all__ = [
     "register_handler",
     "start",
     "stop",
+    "worker_main",
 ]
 
 _HOMES = {
@@ -40,6 +43,7 @@ _HOMES = {
     "Request": "oobdump.request",
     "Response": "oobdump.response",
     "Worker": "oobdump.worker",
+    "WorkerServer": "oobdump.control_plane",
     "dump": "oobdump.worker",
     "get_handler": "oobdump.registry",
     "get_handler_names": "oobdump.registry",
@@ -47,14 +51,17 @@ _HOMES = {
     "register_handler": "oobdump.registry",
     "start": "oobdump.worker",
     "stop": "oobdump.worker",
+    "worker_main": "oobdump.control_plane",
 }
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> _Any:
     """A public name, from the module that has it; found here from then on."""
     if name not in _HOMES:
         raise AttributeError(f"module 'oobdump' has no attribute {name!r}")
-    value = getattr(_importlib.import_module(_HOMES[name]), name)
+    from importlib import import_module  # noqa: PLC0415 - not before a name is used
+
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -195,6 +195,8 @@ def _job(environ: Mapping[str, str], machine: Machine, *, launched: bool) -> tup
     if environ.get("SLURM_JOB_ID"):
         task = environ.get("SLURM_ARRAY_TASK_ID", "")
         return "slurm-" + environ["SLURM_JOB_ID"] + (f"_{task}" if task else ""), "SLURM_JOB_ID"
+    if environ.get("OOBDUMP_RUN_JOB"):
+        return environ["OOBDUMP_RUN_JOB"], "OOBDUMP_RUN_JOB"  # `oobdump run` looked for all that it started
     launcher = _launcher(launched=launched)
     return f"local-{machine.host}-{launcher}-{start_ticks(launcher) or 0}", "launcher"
 

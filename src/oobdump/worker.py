@@ -21,20 +21,24 @@ from typing import Any
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
 from oobdump.channels.bell import LOOK
-from oobdump.channels.quiet import Quiet
+from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
+from oobdump.config import Settings, default_root, fallback_dirs, settings
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
+from oobdump.forks import ForkGuard, at_end_of_child
+from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
-from oobdump.identity import Identity, ancestors, name_of
+from oobdump.identity import Identity
+from oobdump.last_words import LastWords
+from oobdump.registration import LEAVE_S, Registration, identity_after_fork, own_identity
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
-from oobdump.store import atomic, retention, roster
+from oobdump.store import atomic, retention
 from oobdump.store.layout import Layout, made_id
 from oobdump.threads import Latch, forget_after_fork
 from oobdump.watch import Watch
@@ -43,6 +47,9 @@ __all__ = ["Worker", "dump", "start", "stop", "worker"]
 
 RETENTION_S = 60.0
 """Between two looks at what may be forgotten, by one acceptor."""
+
+STAND_S = 1.0
+"""To find out who is above: local and instant, but where a rank is in doubt, which takes a look into the roster."""
 
 
 class Worker:
@@ -67,15 +74,19 @@ class Worker:
             durable=given.durable,
         )
         self._dispatcher.on_finish = self._on_finish
-        self._watch = Watch(given.watch if signals is None else "off", given.poll_s)
+        self._watch = Watch(given.watch, given.poll_s)
         self._files = RequestFiles(self.layout, self._dispatcher, self._crew, self._bell, self._watch)
         self._files.on_home = self._write_entry
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
-        self._signals = signals or Signals(self._bell, self._asks())
-        self._doors = None if self._inherited else Doors(given, self._runtime())
-        self._entry = roster.Entry(identity, 0, started_at=self.started_at)
+        self._asks = partial(asks, given, self._bell, self._crew, self.ask)
+        self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
+        self.guest = Guest(self._signals, self._note)
+        self._doors: Doors | None = None
+        self._words = LastWords(self._bell.path)
+        bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
+        self._registration = Registration(self.layout, identity, self.started_at, bells)
         self._count = itertools.count(1)
         self._tidied = 0.0
 
@@ -85,9 +96,9 @@ class Worker:
         return self.identity.worker
 
     @property
-    def takes_signals(self) -> bool:
-        """Whether the signal channel is armed."""
-        return bool(self._signals.armed)
+    def signals(self) -> list[int]:
+        """The signals that are answered; none if the signal channel is off."""
+        return self._signals.armed
 
     def open(self) -> None:
         """Starts everything. Raises ``StoreError`` if the directory must not be used."""
@@ -95,31 +106,39 @@ class Worker:
             self._signals.rearm_after_fork(self._bell, self._asks())
         else:
             self._signals.arm()
-        self.problems += self._signals.problems
+            self.guest.open()
+        self.problems += [*self._signals.problems, *self._signals.left]
+        self._crew.start()
+        if not self._inherited:
+            self._within(self._stand, STAND_S)
+        if self._registration.stands_back:
+            self._watch.mode = "off"
         self._watch.open()
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
-        self._crew.start()
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
         self._open_doors()
+        self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
-        self._within(lambda: self._note_end("stopped"), self.settings.store_timeout_s)
+        self._within(lambda: self._registration.note_end("stopped"), self.settings.store_timeout_s)
+        self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
+        self._words.close()
 
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
         self._signals.ignore()
-        self._bell.remove()
-        self._within(lambda: self._note_end(roster.EXITING), 1.0)
+        if self._within(self._registration.leave, LEAVE_S) is None:
+            self._bell.remove()  # else the FIFO stays, and tells whoever sweeps that an entry stayed, too
         if self._doors is not None:
             self._doors.leave()
 
@@ -128,18 +147,20 @@ class Worker:
 
         Lets go of the parent's descriptors and touches nothing else of the parent's.
         """
+        self._signals.let_go()
         self._bell.forget()
         self._watch.close()
+        self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
         try:
             if self.settings.follow_fork:
-                child = Worker(self.settings, Identity.here(job=self.identity.job), self._signals)
+                child = Worker(self.settings, identity_after_fork(self.identity), self._signals)
                 child.open()
                 return child
-        except Exception:  # noqa: BLE001, S110 - a child that cannot be armed must still run
-            pass
-        self._signals.ignore()
+        except Exception:  # noqa: BLE001 - a child that cannot be armed must still run
+            self._signals.let_go()
+        self._signals.disarm_after_fork()
         return None
 
     def ask(self, request: Request, channel: str) -> Ticket:
@@ -154,13 +175,9 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
-        signals = (
-            self._signals.describe()
-            if self._signals.armed
-            else {"off": "; ".join(self._signals.problems) or "by setting"}
-        )
         sockets = {} if self._doors is None else self._doors.describe()
-        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
+        ours = {"request_file": self._watch.describe(), "signal": self._signals.describe()}
+        return {**ours, "bell": {"path": self._bell.path}, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -169,21 +186,14 @@ class Worker:
         return os.path.dirname(os.path.dirname(self._bell.path)), self.identity.job, self.name
 
     def _open_doors(self) -> None:
-        """Sockets, but not in a forked child: it is asked by files and signals, and may be one of many."""
-        if self._doors is not None:
+        """Sockets, but not in a child: it is asked by files and signals, and may be one of many."""
+        if not self._inherited:
+            shut = replace(self.settings, http="off", torch_server="off")
+            self._doors = Doors(shut if self._registration.stands_back else self.settings, self._runtime())
             ask = partial(self.ask, channel="http")
             change = partial(self._crew.give, self._write_entry)
             self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
-
-    def _asks(self) -> dict[int, Callable[[], None]]:
-        """What each request signal does when it is heard."""
-        chosen, asks = self.settings, {}
-        for signal_name, names in chosen.signals.items():
-            calls = tuple(HandlerCall(name) for name in names)
-            request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
-            asks[signal_number(signal_name)] = Quiet(self._bell, self._crew, partial(self.ask, request, "signal")).heard
-        return asks
 
     def _heard(self, byte: int) -> None:
         if byte >= LOOK:
@@ -204,35 +214,22 @@ class Worker:
         layout = self.layout
         atomic.make_tree(layout.root, layout.job_dir, layout.roster, layout.inbox, layout.dumps)
         self._watch.renew(layout.inbox)
-        self.identity = replace(self.identity, role=self._role())
-        self._dispatcher.identity = self.identity
         self._write_entry()
         self._files.look_soon()
+        self._registration.sweep()
 
     def _write_entry(self) -> None:
-        problems = tuple(self.problems)
-        entry = replace(self._entry, identity=self.identity, channels=self.describe(), problems=problems)
-        self._entry = roster.write(self.layout, entry)
+        self._registration.write(self.identity, self.describe(), self.problems)
 
-    def _role(self) -> Any:
-        """A rank below an armed process of the same rank is its child: six processes may carry RANK=0."""
-        rank, host = self.identity.rank, self.identity.host
-        if rank is None:
-            return "other"
-        for pid in ancestors(self.identity.pid):
-            try:
-                entry = roster.read_entry(self.layout, name_of(rank, host, pid))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if entry.alive():
-                return "child"
-        return "rank"
+    def _stand(self) -> None:
+        self.identity = self._dispatcher.identity = self._registration.role()
 
-    def _note_end(self, how: str) -> None:
-        if self._entry.registered_ns:
-            self._entry = roster.note_end(self.layout, self._entry, at=time.time(), by=self.name, how=how)
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        self._crew.give(self._write_entry)
 
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
+        self._registration.was_asked = True
         self._files.finished()
         if store:
             self._home.expect(ticket.accepted.id, store - 1)
@@ -267,6 +264,7 @@ class Worker:
 _worker: Worker | None = None
 _lock = threading.Lock()
 _hooks = Latch()
+_guard = ForkGuard()
 
 
 def start(  # noqa: PLR0913 - the settings by name, for completion and type checkers
@@ -274,8 +272,10 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     *,
     job: str | None = None,
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
+    grace_s: float | None = None,
     watch: str | None = None,
     poll_s: float | None = None,
     store_timeout_s: float | None = None,
@@ -302,6 +302,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     """
     global _worker  # noqa: PLW0603 - one worker per process is the design
     given = {name: value for name, value in locals().items() if name != "_worker"}
+    _notice_fork()
     with _lock:
         if _worker is not None:
             return _worker
@@ -309,7 +310,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
         check(chosen)
         codecs.load_all()
         problems = [*codecs.load_entry_points(), *registry.load_entry_points(), *handlers.load(registry)]
-        made = Worker(chosen, Identity.here(job=chosen.job))
+        made = Worker(chosen, own_identity(chosen.job))
         made.problems += problems
         try:
             made.open()
@@ -317,10 +318,11 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
             made.close()
             raise
         if _hooks.trip():
-            os.register_at_fork(after_in_child=_after_fork)
+            os.register_at_fork(before=_before_fork, after_in_parent=_guard.in_parent, after_in_child=_after_fork)
         atexit.register(_at_exit)
         _worker = made
-        return made
+    made.guest.warn(made.identity.rank)
+    return made
 
 
 def stop() -> None:
@@ -330,10 +332,11 @@ def stop() -> None:
     ``StartError`` off the main thread while signals are armed: only the main thread can give them back.
     """
     global _worker  # noqa: PLW0603 - see start
+    _notice_fork()
     with _lock:
         if _worker is None:
             return
-        if _worker.takes_signals and threading.current_thread() is not threading.main_thread():
+        if _worker.signals and threading.current_thread() is not threading.main_thread():
             raise StartError("call oobdump.stop() in the main thread: only there can signal handlers be given back")
         _worker.close()
         atexit.unregister(_at_exit)
@@ -342,6 +345,7 @@ def stop() -> None:
 
 def worker() -> Worker | None:
     """The running worker of this process, None before ``start()`` and after ``stop()``."""
+    _notice_fork()
     return _worker
 
 
@@ -352,7 +356,7 @@ def dump(*names: str, format: str | None = None, timeout_s: float | None = None)
     has ``timeout_s`` seconds. Raises ``StartError`` before ``start()``, ``Refused`` if too many requests
     wait, ``StoreError`` if no directory takes the dump. Thread-safe.
     """
-    running = _worker
+    running = worker()
     if running is None:
         raise StartError("nothing is armed in this process: call oobdump.start() first")
     chosen = running.settings
@@ -371,12 +375,26 @@ def _at_exit() -> None:
         _worker.leave()
 
 
+def _before_fork() -> None:
+    if _worker is not None:
+        _guard.before(_worker.signals)
+
+
 def _after_fork() -> None:
     """In a forked child: its own identity, bell and threads, or none."""
     global _worker, _lock  # noqa: PLW0603 - see start
     _lock = threading.Lock()
+    _guard.in_child()
     forget_after_fork()
     parent, _worker = _worker, None
     if parent is None:
         return
     _worker = parent.in_forked_child()
+    if _worker is not None:
+        at_end_of_child(_worker, _at_exit)
+
+
+def _notice_fork() -> None:
+    """A fork in C runs no hook: a child that calls us after all is put in order now."""
+    if _worker is not None and _worker.identity.pid != os.getpid():
+        _after_fork()

@@ -6,6 +6,7 @@ Figures of time are not judged here: the machine is everybody's. Counts are.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -65,12 +66,14 @@ def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.serial
 def test_overhead(capsys: pytest.CaptureFixture[str]) -> None:
-    """The loop runs in pairs, and the median ratio lies in its interval."""
+    """Each loop runs in pairs, idle and asked, and the median ratio lies in its interval."""
     code, printed = run("overhead", capsys, "--pairs", "4")
     assert (code, printed["findings"]) == (0, [])
-    assert [row["clock"] for row in printed["rows"]] == ["wall", "processor"]
+    loops = ["python", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    told = [(row["loop"], row["when"], row["clock"], row["pairs"]) for row in printed["rows"]]
+    kinds = [("idle", 4), ("asked", 2)]
+    assert told == [(loop, when, clock, n) for loop in loops for when, n in kinds for clock in ("wall", "processor")]
     for row in printed["rows"]:
-        assert row["pairs"] == 4
         assert float(row["95 % from"]) <= float(row["ratio"]) <= float(row["to"])
 
 
@@ -80,3 +83,15 @@ def test_interval_holds_what_it_should() -> None:
     assert interval([1.0] * 20) == (1.0, 1.0)
     low, high = interval([float(number) for number in range(101)])
     assert 20 < low < 50 < high < 80
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_diagnose(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both programs read the same small job and say the same; at this size no figure is judged."""
+    small = ["--ranks", "16", "--entries", "30", "--alone", "8", "64", "--few", "9"]
+    code, printed = run("diagnose", capsys, *small)
+    assert (code, printed["findings"]) == (0, [])
+    assert [row["who"] for row in printed["rows"]] == ["oobdump", "torchfrtrace", "ratio", "oobdump", "oobdump"]
+    assert [row["ranks"] for row in printed["rows"]] == [16, 16, 16, 8, 64]
+    assert all(row["processor s"] > 0 and row["MiB"] > 0 for row in printed["rows"])

@@ -56,13 +56,28 @@ def test_kills(run: Run) -> None:
 
 @pytest.mark.slow
 def test_forks(run: Run) -> None:
-    """Children signalled from their first instant never ring their parent's bell, and none dies of it."""
+    """Children signalled from their first instant never ring their parent's bell, none dies of it, nothing leaks."""
     code, printed = run("forks", "--children", "15")
     assert (code, printed["findings"]) == (0, [])
-    assert [row["way"] for row in printed["rows"]] == ["os.fork", "fork in C", "subprocess"]
+    ways = ["os.fork", "os.fork, until it answers", "fork in C", "subprocess"]
+    assert [row["way"] for row in printed["rows"]] == ways
+    assert printed["rows"][1]["children's dumps"] >= 15
     for row in printed["rows"]:
         assert row["children"] == row["ended well"] == 15
         assert row["signals"] >= row["signalled"] > 0
+
+
+@pytest.mark.slow
+def test_starts(run: Run) -> None:
+    """Signals at random instants of a life under ``oobdump run``, and of its children's, end nobody."""
+    code, printed = run("starts", "--instants", "5", "--only", "children")
+    assert (code, printed["findings"]) == (0, [])
+    assert len(printed["rows"]) == 5
+    code, printed = run("starts", "--instants", "5", "--only", "program")
+    assert (code, printed["findings"]) == (0, [])
+    [row] = printed["rows"]
+    assert row["signals"] == 5
+    assert row["runs"] == row["ended well"] >= 2
 
 
 @pytest.mark.slow

@@ -490,11 +490,32 @@ def test_the_recorder_answers_on_a_cpu_build(with_torch: Served, target: str, co
         assert "version" in json.loads(body)
 
 
+@pytest.mark.torch
+def test_wait_counters_are_those_of_the_program(with_torch: Served) -> None:
+    """A counter that the program used three times: three calls, none active, its times in microseconds."""
+    status, media_type, body = with_torch.ask("POST", "/handler/wait_counter_values")
+    counter = json.loads(body)["three_times"]
+    assert (status, media_type) == (200, "application/json")
+    assert (counter["total_calls"], counter["active_count"]) == (3, 0)
+    assert counter["total_time_us"] >= counter["max_time_us"] >= 0
+
+
+COUNTING = """
+import os, sys, torch.distributed
+from torch.monitor import _WaitCounter
+
+counter = _WaitCounter("three_times")
+for _ in range(3):
+    with counter.guard():
+        pass
+"""
+
+
 @pytest.fixture(scope="module")
 def with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Our server in a program that imported torch."""
+    """Our server in a program that imported torch, and used one of its wait counters."""
     path = str(tmp_path_factory.mktemp("torch") / "s")
-    code = SERVER.replace("import os, sys", "import os, sys, torch.distributed")
+    code = SERVER.replace("import os, sys", COUNTING, 1)
     command = [sys.executable, "-c", code.replace("{module}", "oobdump.control_plane"), path, "-1"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=environment(), **pipes) as process:  # type: ignore[call-overload]

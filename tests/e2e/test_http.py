@@ -61,7 +61,6 @@ def test_a_hung_worker_answers_over_http(name: str, tmp_path: Path) -> None:
         manifest, directory = client.dump(Request((HandlerCall("stacks"), HandlerCall("ping"))))
         assert manifest == json.loads((Path(directory) / "manifest.json").read_bytes())
         assert [record["status"] for record in manifest["parts"]] == ["ok", "ok"]
-        assert manifest["evidence"]["channel"] == "http"
         assert Path(directory).is_relative_to(program.job_dir)
         assert program.popen.poll() is None, "asking ended the program"
 
@@ -168,6 +167,59 @@ def test_a_client_asks_every_worker_over_http(tmp_path: Path) -> None:
         assert [(outcome.rank, outcome.status) for outcome in outcomes] == [(0, "ok"), (1, "ok"), (2, "no_answer")]
         assert [len(outcome.parts) for outcome in outcomes] == [2, 2, 0]
         assert "no HTTP server" in outcomes[2].why
+    finally:
+        for worker in workers:
+            worker.communicate(b"x", timeout=30)
+
+
+def oobdump(tmp_path: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """The command, on the job of these tests."""
+    return subprocess.run(
+        [sys.executable, "-m", "oobdump", *words],
+        env=environment(tmp_path, **extra),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_asks_over_http(tmp_path: Path) -> None:
+    """``request --via http`` over a Unix socket and over TCP: one outcome a worker, whose inbox nobody watches.
+
+    Without the token the worker with a TCP port is said to refuse; what belongs to a dropped request is refused.
+    """
+    code = "import os, oobdump; oobdump.start(); os.write(1, b'up\\n'); os.read(0, 1); oobdump.stop()"
+    ends = [{"RANK": "0"}, {"RANK": "1", "OOBDUMP_HTTP": "tcp://127.0.0.1:0", "OOBDUMP_HTTP_TOKEN": "secret"}]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment(tmp_path, OOBDUMP_WATCH="off", **end),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for end in ends
+    ]
+    words = ("request", "ping", "stacks", "--via", "http")
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"up\n"
+        both = oobdump(tmp_path, *words, "--json", OOBDUMP_HTTP_TOKEN="secret")
+        assert both.returncode == 0, both.stderr
+        outcomes = json.loads(both.stdout)["outcomes"]
+        assert [(outcome["rank"], outcome["status"], len(outcome["parts"])) for outcome in outcomes] == [
+            (0, "ok", 2),
+            (1, "ok", 2),
+        ]
+        for outcome in outcomes:
+            assert Path(outcome["dump_dir"], outcome["worker"], "manifest.json").exists()
+        one = oobdump(tmp_path, *words)
+        assert one.returncode == 75
+        assert "401" in one.stdout + one.stderr
+        assert "1 of 2 ranks answered" in one.stdout + one.stderr
+        refused = oobdump(tmp_path, *words, "--id", "mine")
+        assert refused.returncode == 2
+        assert "--via http" in refused.stderr
     finally:
         for worker in workers:
             worker.communicate(b"x", timeout=30)

@@ -108,19 +108,32 @@ def request(program: Running, name: str) -> list[dumps.Dump]:
     return dumps.committed(program.job_dir, json.loads(done.stdout)["request_id"])
 
 
-def kill(program: Running, _name: str) -> list[dumps.Dump]:
-    """`kill -USR1` to each rank; what the signal asks for is set by ``OOBDUMP_SIGNALS``."""
+def kill(program: Running, name: str) -> list[dumps.Dump]:
+    """`kill -N` to each rank, with the signal that ``OOBDUMP_SIGNALS`` gives to that handler."""
     before = len(dumps.committed(program.job_dir))
     for pid in program.pids:
-        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, SIGNALS[name])
     return dumps.wait_for_dumps(program.job_dir, before + len(program.pids), within_s=60)[before:]
 
 
-HANG = {"ODD_RANK": "1", "OOBDUMP_SIGNALS": f"SIGUSR1={PICKLE}", "OOBDUMP_TIMEOUT_S": "60"}
+def post(program: Running, name: str) -> list[dumps.Dump]:
+    """`oobdump request --via http NAME`."""
+    before = set(dumps.request_ids(program.job_dir))
+    command = [*programs.OOBDUMP, "request", name, "--via", "http", "--dir", str(program.root), "--timeout", "60"]
+    done = subprocess.run(command, env=programs.client_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    new = set(dumps.request_ids(program.job_dir)) - before
+    return sorted((dumps.committed(program.job_dir, one)[0] for one in new), key=lambda dump: dump.worker)
+
+
+NAMES = [*OF_TORCH, "pyspy_dump"]
+SIGNALS = {name: signal.SIGRTMIN + 3 + nth for nth, name in enumerate(NAMES)}
+OF_SIGNALS = ";".join(f"SIGRTMIN+{number - signal.SIGRTMIN}={name}" for name, number in SIGNALS.items())
+HANG = {"ODD_RANK": "1", "OOBDUMP_SIGNALS": OF_SIGNALS, "OOBDUMP_TIMEOUT_S": "60"}
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("way", [touch, request, kill])
+@pytest.mark.parametrize("way", [touch, request, kill, post])
 def test_a_hung_job_leaves_pickles(way: Callable[[Running, str], list[dumps.Dump]], tmp_path: Path) -> None:
     """Each way of asking leaves, for each rank, a ``.pkl`` of builtins only, as PyTorch's recorder made it."""
     with programs.running("gloo_all_reduce", tmp_path, env=HANG) as program:
@@ -138,6 +151,28 @@ def test_a_hung_job_leaves_pickles(way: Callable[[Running, str], list[dumps.Dump
             entered[by_pid[dump.pid]] = [entry["profiling_name"] for entry in trace["entries"]]
         assert sorted(entered) == [0, 1]
         assert len(entered[0]) == len(entered[1]) + 1, "rank 1 never entered the second collective"
+        assert program.popen.poll() is None
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [touch, kill, post])
+def test_each_handler_of_torch_answers_through_each_channel(
+    way: Callable[[Running, str], list[dumps.Dump]], tmp_path: Path
+) -> None:
+    """Request file, signal and HTTP: the same part of each rank. A CPU build's allocator says that it has none."""
+    with programs.running("gloo_all_reduce", tmp_path, env=HANG) as program:
+        dumps.wait_for_roster(program.job_dir, program.pids)
+        for name in NAMES:
+            found = way(program, name)
+            assert sorted(dump.pid for dump in found) == sorted(program.pids), name
+            for dump in found:
+                record = dump.record(name)
+                assert (record["status"], record["code"]) == ("ok", 200), record
+                content = dump.content(name)
+                assert content
+                if name == "cuda_memory":
+                    assert b"without CUDA" in content, content
         assert program.popen.poll() is None
 
 

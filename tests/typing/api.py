@@ -72,3 +72,19 @@ def reading_a_response(request: oobdump.Request, response: oobdump.Response) -> 
 
 
 assert_type(oobdump.__version__, str)
+
+
+@oobdump.worker_main
+def train(steps: int) -> float:
+    """A program's main function, served and armed while it runs."""
+    return steps / 2
+
+
+def pytorchs_names() -> None:
+    """``worker_main`` in its forms, and a server by hand."""
+    assert_type(train(3), float)
+    with oobdump.worker_main():
+        pass
+    server = oobdump.WorkerServer("127.0.0.1", 0)
+    assert_type(server.port, int)
+    server.shutdown()

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from oobdump.channels.runtime import open_bell
+from oobdump.channels.runtime import open_bell, sweep
 from oobdump.identity import Identity
 
 GONE = 2**22 - 1
@@ -14,7 +14,7 @@ GONE = 2**22 - 1
 
 
 def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
-    """FIFO, socket and PyTorch's socket of a killed worker go with the next start; a living one's stay."""
+    """FIFO, socket and PyTorch's socket of a killed worker go when somebody sweeps; a living one's stay."""
     here = Identity.here({}, job="job")
     alive = os.getppid()
     directory = tmp_path / "run" / "job"
@@ -31,6 +31,8 @@ def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
     bell, problems = open_bell(str(tmp_path / "run"), replace(here, job="job"), lambda _byte: None)
     try:
         assert problems == []
+        swept = sweep(str(directory), here)
+        assert swept == {f"proc.{here.host}.{GONE}", f"rank00003.{here.host}.{GONE}"}
         assert {path.name for path in directory.iterdir()} == {*kept, f"{here.worker}.fifo"}
     finally:
         bell.forget()

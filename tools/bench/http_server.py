@@ -3,7 +3,8 @@
 In: counts on the command line. Out: a table on stdout; a row a server, each in a process of its
 own, asked in turns so that a noisy machine is noisy for all of them. Without torch only ours.
 ``cpp`` is PyTorch's server with its own C++ ``ping``, ``python`` the same with a handler in
-Python. The module is not named ``http``: a script's directory comes first on ``sys.path``.
+Python, ``bare`` a socket with no server behind it. The module is not named ``http``: a script's
+directory comes first on ``sys.path``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,13 +27,20 @@ from typing import Any
 PINGS_PER_TURN = 25
 """PyTorch's server closes a connection after 30 requests: each turn has one of its own."""
 
-SERVERS = {"ours": ("oobdump", "bench_ping"), "python": ("torch", "bench_ping"), "cpp": ("torch", "ping")}
-"""Row: which server, and the handler that is asked."""
+SERVERS = {
+    "ours": ("oobdump", "bench_ping"),
+    "python": ("torch", "bench_ping"),
+    "cpp": ("torch", "ping"),
+    "bare": ("socket", "ping"),
+}
+"""Row: which server, and the handler that is asked. ``bare`` is a loop of receive and send: the machine's limit."""
 
 READ_BYTES = 2**18
 """What a client reads at once: more does not fit into a core's own cache."""
 
 READY = b"ready\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+PONG = HEAD % 4 + b"pong"
 MIB = 2**20
 
 
@@ -153,6 +162,8 @@ def _server(kind: str, directory: str, name: str, mib: int) -> Iterator[tuple[st
 
 def _serve(kind: str, path: str, mib: str) -> int:
     """In the server's process: serves until standard input ends."""
+    if kind == "socket":
+        return _serve_bare(path, b"x" * (int(mib) * MIB))
     server: Any
     register: Callable[..., None]
     if kind == "torch":
@@ -178,6 +189,26 @@ def _serve(kind: str, path: str, mib: str) -> int:
     os.read(0, 1)
     server.shutdown()
     os._exit(0)  # PyTorch's registry must not be torn down with functions of ours in it
+
+
+def _serve_bare(path: str, large: bytes) -> int:
+    """Answers each connection in turn with what was made beforehand: no parsing, no handler, no deadline."""
+    large = HEAD % len(large) + large
+    threading.Thread(target=_exit_with_standard_input, daemon=True).start()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        os.write(1, READY)
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                while request := connection.recv(4096):
+                    connection.sendall(PONG if b"ping" in request else large)
+
+
+def _exit_with_standard_input() -> None:
+    os.read(0, 1)
+    os._exit(0)
 
 
 def _reset_peak(pid: int) -> float:

@@ -20,7 +20,7 @@ from functools import partial
 
 from oobdump.threads import start_thread
 
-__all__ = ["LOOK", "Bell", "ring"]
+__all__ = ["LOOK", "Bell", "is_heard", "ring"]
 
 LOOK = 0x80
 """Look at the requests that name me."""
@@ -37,10 +37,19 @@ _READ_BYTES = 65536
 _Read = Callable[[bytes], None]
 
 
+def is_heard(path: str) -> bool:
+    """Whether somebody listens to the bell at that path; it is not rung."""
+    try:
+        os.close(_open_to_ring(path))
+    except OSError:
+        return False
+    return True
+
+
 def ring(path: str) -> bool:
     """Rings another process's bell; False if there is nobody, or no FIFO of ours at that path."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _open_to_ring(path)
     except OSError:
         return False
     try:
@@ -55,6 +64,10 @@ def ring(path: str) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _open_to_ring(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 class Bell:

@@ -1,12 +1,13 @@
 """Where bells are: one FIFO per worker in a node-local directory that is ours alone.
 
 In: settings and an identity. Out: a ``Bell``, and in words what keeps others from ringing it.
-Bells and sockets of workers that are gone are removed here: a killed worker cannot do it itself.
+Bells and sockets of workers that are gone are swept: a killed worker cannot remove them itself.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from oobdump.channels.bell import Bell
@@ -15,7 +16,12 @@ from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
-__all__ = ["open_bell"]
+__all__ = ["open_bell", "sweep"]
+
+WORDS = ".last_words"
+
+KEEP_WORDS_S = 7 * 86400.0
+"""As long as dumps are kept: nobody asks later."""
 
 
 def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
@@ -25,20 +31,36 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
         directory = f"{candidate}/{identity.job}"
         try:
             atomic.make_tree(os.path.dirname(candidate), candidate, directory)
-            _sweep(directory, identity)
             return Bell(f"{directory}/{identity.worker}.fifo", on_byte), []
         except (OSError, StoreError) as error:
             reasons.append(str(error))
     return Bell(None, on_byte), [f"others cannot ring this worker's bell: {'; '.join(reasons)}"]
 
 
-def _sweep(directory: str, here: Identity) -> None:
+def sweep(directory: str, here: Identity) -> set[str]:
+    """Removes what dead workers of this machine left in a job's runtime directory; their names."""
+    swept = set()
     for name in os.listdir(directory):
-        parsed = parse_name(name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock"))
+        worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS)
+        parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
         if is_alive(here.machine, parsed[2], None) is False:
-            _remove(f"{directory}/{name}")
+            swept.add(worker)
+            if not _still_read(f"{directory}/{name}"):
+                _remove(f"{directory}/{name}")
+    return swept
+
+
+def _still_read(path: str) -> bool:
+    """Whether it holds last words that somebody may still want."""
+    if not path.endswith(WORDS):
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size > 0 and time.time() - found.st_mtime < KEEP_WORDS_S
 
 
 def _remove(path: str) -> None:

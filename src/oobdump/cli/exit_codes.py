@@ -13,7 +13,7 @@ __all__ = ["MEANINGS", "TABLE", "ExitCode"]
 
 
 class ExitCode(enum.IntEnum):
-    """The numbers; from 64 up those of ``sysexits.h``, 130 as shells have it (128 + SIGINT)."""
+    """The numbers; from 64 up those of ``sysexits.h``; 126, 127 and 130 (128 + SIGINT) as shells have them."""
 
     FINE = 0
     FINDING = 1
@@ -23,19 +23,24 @@ class ExitCode(enum.IntEnum):
     OWN_FAILURE = 70
     PARTIAL = 75
     PERMISSION = 77
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
     INTERRUPTED = 130
 
 
 MEANINGS = MappingProxyType(
     {
         ExitCode.FINE: "everything went well; whoever was asked answered",
-        ExitCode.FINDING: "all that were asked answered, and some answer is an error, a timeout or a refusal",
+        ExitCode.FINDING: "all have an answer, and some is an error, a timeout or a refusal, or is from outside; "
+        "or `doctor` found an error or a warning, or `diagnose` anything but a healthy job",
         ExitCode.USAGE: "the command line, the request, a setting or the name of the job is wrong; nothing was asked",
         ExitCode.NO_DUMPS: "there is no such dump, or it cannot be read",
         ExitCode.NOBODY_ANSWERED: "nobody that was asked answered, or nobody is there to be asked",
         ExitCode.OWN_FAILURE: "oobdump itself failed, or the system below it (`OOBDUMP_DEBUG=1` shows the traceback)",
         ExitCode.PARTIAL: "some answered and some did not, or only a part was done",
         ExitCode.PERMISSION: "not permitted, or the directory belongs to somebody else",
+        ExitCode.NOT_EXECUTABLE: "`run`: the command was found and cannot be run",
+        ExitCode.NOT_FOUND: "`run`: there is no such command",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C) before there was a result",
     }
 )

@@ -20,14 +20,24 @@ from oobdump.request import AcceptedRequest
 from oobdump.store.layout import Layout
 from oobdump.store.writer import PartRecord
 
-__all__ = ["answered", "coverage", "document", "exit_code", "outcome_document", "print_table", "rank_text", "who"]
+__all__ = [
+    "answered",
+    "coverage",
+    "document",
+    "exit_code",
+    "http_document",
+    "outcome_document",
+    "print_table",
+    "rank_text",
+    "who",
+]
 
 SCHEMA_VERSION = 1
 
 
 def answered(outcome: Outcome) -> bool:
     """Whether anybody answered for that worker (what we refuse or miss ourselves is no answer)."""
-    return outcome.status != "no_answer" and outcome.answered_by != "client"
+    return outcome.status != "no_answer" and (outcome.answered_by != "client" or outcome.dump is not None)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
@@ -37,7 +47,12 @@ def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
         return ExitCode.NOBODY_ANSWERED
     if count < len(outcomes):
         return ExitCode.PARTIAL
-    return ExitCode.FINE if all(outcome.status == "ok" for outcome in outcomes) else ExitCode.FINDING
+    return ExitCode.FINE if all(map(_fine, outcomes)) else ExitCode.FINDING
+
+
+def _fine(outcome: Outcome) -> bool:
+    """Whether the worker itself answered, and well: one that had to be looked at from outside is a finding."""
+    return outcome.status == "ok" and outcome.answered_by == "worker"
 
 
 def document(layout: Layout, accepted: AcceptedRequest, outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -49,6 +64,19 @@ def document(layout: Layout, accepted: AcceptedRequest, outcomes: Iterable[Outco
         "dump_dir": layout.request_dir(accepted.id),
         "outcomes": [outcome_document(outcome) for outcome in outcomes],
     }
+
+
+def http_document(layout: Layout, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """The object that ``request --via http --json`` prints: each worker's dump has a request id of its own."""
+    documents = []
+    for outcome in outcomes:
+        dump = outcome.dump
+        own = {
+            "request_id": None if dump is None else dump.request_id,
+            "dump_dir": None if dump is None else layout.request_dir(dump.request_id),
+        }
+        documents.append(outcome_document(outcome) | own)
+    return {"schema_version": SCHEMA_VERSION, "job": layout.job, "outcomes": documents}
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
@@ -65,6 +93,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "seconds": outcome.seconds,
         "why": outcome.why,
+        "outside": None if outcome.outside is None else outcome.outside.directory,
         "parts": [_part(record, directory) for record in outcome.parts],
     }
 
@@ -147,7 +176,8 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _causes(outcome: Outcome) -> Iterator[str]:
     if outcome.why:
-        yield f"{outcome.status}: {outcome.why}"
+        seen = outcome.status != "no_answer" and outcome.dump is not None
+        yield f"{outcome.state if seen else outcome.status}: {outcome.why}"
     for record in outcome.parts:
         if record.status != "ok":
             said = "" if record.error is None else f": {record.error.type}: {record.error.message}"

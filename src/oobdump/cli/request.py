@@ -13,7 +13,7 @@ import click
 
 from oobdump.cli import outcomes as results
 from oobdump.cli import output
-from oobdump.cli.asking import ask
+from oobdump.cli.asking import ask, ask_over_http
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client
 from oobdump.errors import RequestError
@@ -54,6 +54,13 @@ _NEXT_PARAMETER = re.compile(r",(?=[A-Za-z_][A-Za-z0-9_-]*=)")
 )
 @click.option("--body", metavar="@FILE|TEXT", help="What handlers get as the request's body; @- is standard input.")
 @click.option("--id", "request_id", metavar="ID", help="Id of the request; one that is used already is refused.")
+@click.option(
+    "--via",
+    type=click.Choice(("files", "http")),
+    default="files",
+    show_default=True,
+    help="How to reach the workers; over TCP with the token in OOBDUMP_HTTP_TOKEN.",
+)
 @json_option
 @place_options
 def request(  # noqa: PLR0913 - one argument an option
@@ -66,6 +73,7 @@ def request(  # noqa: PLR0913 - one argument an option
     expires: float,
     body: str | None,
     request_id: str | None,
+    via: str,
     as_json: bool,
 ) -> int:
     r"""Ask the workers of a job, wait for all that can answer, and print what became of it.
@@ -84,12 +92,27 @@ def request(  # noqa: PLR0913 - one argument an option
         id=request_id,
     )
     client = Client(place.layout())
+    if via == "http":
+        return _by_http(client, asked, as_json=as_json)
     accepted, outcomes = ask(client, asked)
     if as_json:
         output.emit(results.document(client.layout, accepted, outcomes))
     else:
         results.print_table(outcomes)
         output.sentence(f"{results.coverage(outcomes)}; dumps: {client.layout.request_dir(accepted.id)}")
+    return results.exit_code(outcomes)
+
+
+def _by_http(client: Client, asked: Request, *, as_json: bool) -> int:
+    """Each worker is asked by itself, and gives its dump an id of its own."""
+    if asked.id is not None or asked.expires_in_s != DEFAULT_EXPIRES_IN_S:
+        raise RequestError("--id and --expires belong to a request that is dropped: leave them out with --via http")
+    outcomes = ask_over_http(client, asked)
+    if as_json:
+        output.emit(results.http_document(client.layout, outcomes))
+    else:
+        results.print_table(outcomes)
+        output.sentence(f"{results.coverage(outcomes)}; dumps: {client.layout.dumps}")
     return results.exit_code(outcomes)
 
 

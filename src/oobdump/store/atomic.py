@@ -12,12 +12,21 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from oobdump.errors import ForeignDirectory
 from oobdump.response import Bytes
 
-__all__ = ["make_tree", "private_dir", "publish", "read_bounded", "replace", "replace_summed", "shared_root"]
+__all__ = [
+    "make_tree",
+    "private_dir",
+    "publish",
+    "read_bounded",
+    "read_pieces",
+    "replace",
+    "replace_summed",
+    "shared_root",
+]
 
 _counter = itertools.count(time.time_ns() // 1000)
 """For temporary names. It starts with the time: in a container each process has the pid of the one before it."""
@@ -143,21 +152,32 @@ def read_bounded(path: str, limit: int) -> bytes:
         os.close(descriptor)
 
 
+def read_pieces(path: str, limit: int) -> Iterator[bytes]:
+    """The same in pieces, so that nobody holds the whole."""
+    descriptor = os.open(path, _READ)
+    try:
+        yield from _pieces(descriptor, limit)
+    finally:
+        os.close(descriptor)
+
+
 def read_descriptor(descriptor: int, limit: int) -> bytes:
     """What ``read_bounded`` reads, from an open descriptor."""
+    return b"".join(_pieces(descriptor, limit))
+
+
+def _pieces(descriptor: int, limit: int) -> Iterator[bytes]:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("not a regular file")
     if found.st_size > limit:
         raise ValueError(f"{found.st_size} bytes, more than the {limit} that are read")
-    pieces: list[bytes] = []
     left = limit + 1
     while left > 0 and (piece := os.read(descriptor, min(left, 2**20))):
-        pieces.append(piece)
+        yield piece
         left -= len(piece)
     if left <= 0:
         raise ValueError(f"more than the {limit} bytes that are read")
-    return b"".join(pieces)
 
 
 def _write_temporary(

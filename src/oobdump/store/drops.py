@@ -33,17 +33,21 @@ def drop(layout: Layout, name: str, data: bytes) -> str:
     return request_id(name, found.st_ino, found.st_mtime_ns)
 
 
-def take_away(layout: Layout, name: str, version: Version) -> None:
-    """Unlinks the file that was accepted, but not another one that took its name meanwhile.
+def take_away(layout: Layout, name: str, version: Version, request: str) -> None:
+    """Removes the file that was accepted as ``request``, but not another one that took its name meanwhile.
 
-    The inode alone does not tell: it is reused at once, and a file may be written again in place. A file
-    that was touched meanwhile stays and becomes another request: answered twice is better than never.
+    It is moved into the request's own directory first and looked at there, where nobody can change what the
+    name means. A file that was touched meanwhile goes back and becomes another request: answered twice is
+    better than never.
     """
-    path = f"{layout.inbox}/{name}"
+    path, aside = f"{layout.inbox}/{name}", f"{layout.request_dir(request)}/.taken.{os.getpid()}"
     try:
-        found = os.lstat(path)
-        if (found.st_ino, found.st_mtime_ns) == version[:2]:
-            os.unlink(path)
+        if not _same(path, version):
+            return
+        os.rename(path, aside)
+        if not _same(aside, version):
+            _put_back(aside, path)
+        os.unlink(aside)
     except FileNotFoundError:
         pass
 
@@ -65,7 +69,12 @@ def reject(layout: Layout, name: str, version: Version, reason: str, by: str) ->
         os.rename(path, target)
     except FileNotFoundError:
         return False
-    return True
+    if _same(target, version):
+        return True
+    _put_back(target, path)
+    os.unlink(target)
+    os.unlink(f"{target}.error.json")
+    return False
 
 
 def rejection(layout: Layout, name: str) -> str:
@@ -74,6 +83,23 @@ def rejection(layout: Layout, name: str) -> str:
         return str(json.loads(atomic.read_bounded(f"{layout.rejected}/{name}.error.json", 2**20))["reason"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _same(path: str, version: Version) -> bool:
+    """Whether that is the file, as it was written: moving one changes its change time.
+
+    The inode alone does not tell: it is reused at once, and a file may be written again in place.
+    """
+    found = os.lstat(path)
+    return (found.st_ino, found.st_mtime_ns) == version[:2]
+
+
+def _put_back(aside: str, path: str) -> None:
+    """Gives a file its name again, unless the name has been given to a still newer one: that one counts."""
+    try:
+        os.link(aside, path, follow_symlinks=False)
+    except FileExistsError:
+        pass
 
 
 def _still(path: str, version: Version) -> bool:

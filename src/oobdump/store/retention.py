@@ -9,6 +9,7 @@ directory and unlinks do not.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -17,15 +18,18 @@ from dataclasses import dataclass
 
 from oobdump.errors import DamagedDump
 from oobdump.store import reader, roster
-from oobdump.store.layout import Layout
+from oobdump.store.layout import Layout, made_id
 
-__all__ = ["Bounds", "Kept", "apply", "plan", "survey"]
+__all__ = ["Bounds", "Kept", "apply", "forget_children", "plan", "survey"]
 
 _UNPUBLISHED_GRACE_S = 600.0
 """A request directory without a ``request.json`` is being accepted, or its acceptor died."""
 
 _SETTLING_S = 30.0
 """Added to a request's own deadlines before it counts as over: clocks differ between nodes."""
+
+_STAMPED = re.compile(r"[0-9]{8}T[0-9]{6}")
+"""How an id begins that was made from a time; a client may give another."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,37 @@ def run(layout: Layout, bounds: Bounds) -> list[str]:
     removed = apply(layout, plan(survey(layout, now), bounds, now))
     _forget_workers(layout, now, bounds)
     return removed
+
+
+def forget_children(layout: Layout, workers: Iterable[str]) -> list[str]:
+    """Forgets those of these workers that were somebody's children, have gone, and were never asked anything.
+
+    A program may fork one every second for a week; only who was asked is missed.
+    """
+    forgotten = []
+    for worker in workers:
+        try:
+            entry = roster.read_entry(layout, worker)
+        except (OSError, ValueError):
+            continue
+        if entry.identity.role == "child" and entry.alive() is False and not _was_asked(layout, entry):
+            roster.remove(layout, worker)
+            forgotten.append(worker)
+    return forgotten
+
+
+def _was_asked(layout: Layout, entry: roster.Entry) -> bool:
+    since = made_id(int((entry.started_at - _SETTLING_S) * 1e9), "", 0).partition("-")[0]
+    later = (name for name in reader.request_ids(layout) if name >= since or not _STAMPED.match(name))
+    return any(_may_name(layout, request_id, entry.worker) for request_id in later)
+
+
+def _may_name(layout: Layout, request_id: str, worker: str) -> bool:
+    try:
+        accepted = reader.open_request(layout, request_id)
+    except DamagedDump:
+        return True
+    return accepted is None or worker in accepted.asked
 
 
 def _is_request(layout: Layout, name: str) -> bool:

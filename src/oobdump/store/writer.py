@@ -23,7 +23,7 @@ from oobdump.identity import Identity, iso
 from oobdump.request import AcceptedRequest
 from oobdump.response import Bytes, ErrorInfo, Part, Status, worst
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, Layout, part_name, side_name
+from oobdump.store.layout import CLAIM, MANIFEST, Layout, part_name, side_name
 from oobdump.store.roster import identity_document
 from oobdump.wire import accepted_to_bytes
 
@@ -65,17 +65,22 @@ def checksum(data: Any) -> str:
 
 @dataclass(frozen=True)
 class DumpWriter:
-    """Writes one dump; every method is one bounded piece of I/O and may be called again."""
+    """Writes one dump; every method is one bounded piece of I/O and may be called again.
+
+    ``identity`` is whom the dump is about, ``answered_by`` who makes it, ``name`` its directory's if not the worker's.
+    """
 
     layout: Layout
     request_id: str
     identity: Identity
     durable: bool = False
+    answered_by: str = "worker"
+    name: str = ""
 
     @property
     def directory(self) -> str:
         """Where this dump is."""
-        return self.layout.dump(self.request_id, self.identity.worker)
+        return self.layout.dump(self.request_id, self.name or self.identity.worker)
 
     def publish(self, accepted: AcceptedRequest) -> None:
         """Writes ``request.json`` where no acceptor has: no file brought it, or this is a fallback directory."""
@@ -124,7 +129,7 @@ class DumpWriter:
             "schema_version": SCHEMA_VERSION,
             "request_id": self.request_id,
             "worker": self.identity.worker,
-            "answered_by": "worker",
+            "answered_by": self.answered_by,
             "identity": identity_document(self.identity),
             "status": worst(record.status for record in records),
             "state": state,
@@ -138,7 +143,7 @@ class DumpWriter:
 
     @property
     def _manifest(self) -> str:
-        return self.layout.manifest(self.request_id, self.identity.worker)
+        return f"{self.directory}/{MANIFEST}"
 
     def _make_directories(self) -> None:
         layout, request_dir = self.layout, self.layout.request_dir(self.request_id)
