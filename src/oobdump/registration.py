@@ -17,7 +17,7 @@ from typing import Any
 
 from oobdump import python_line, roles
 from oobdump.channels.bell import is_heard
-from oobdump.channels.runtime import sweep
+from oobdump.channels.runtime import left_by_the_dead, sweep
 from oobdump.identity import Identity
 from oobdump.store import retention, roster
 from oobdump.store.layout import Layout
@@ -89,9 +89,14 @@ class Registration:
             self._entry = roster.note_end(self._layout, entry, at=time.time(), by=entry.worker, how=how)
 
     def sweep(self) -> None:
-        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not."""
-        if self._bells is not None:
-            retention.forget_children(self._layout, sweep(self._bells, self._entry.identity))
+        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not.
+
+        A child leaves that to others: it may be one of very many, and end before it is done.
+        """
+        if self._bells is not None and self._entry.identity.role != "child":
+            left = left_by_the_dead(self._bells, self._entry.identity)
+            retention.forget_children(self._layout, left)  # first: who is killed in between has swept nothing
+            sweep(path for paths in left.values() for path in paths)
 
     def _runs(self, worker: str) -> bool:
         if self._bells is not None:

@@ -29,7 +29,7 @@ AGAIN_S = 0.002
 """Between two signals at the same child, from its first instant to its end."""
 
 ENDS_WITHIN_S = 1800.0
-LAST_CHILDREN = 20
+LAST_CHILDREN = 40
 """That may not have been cleared away yet."""
 
 SPARE_THREADS = 2
@@ -72,15 +72,18 @@ def fire(place: ground.Workplace, running: programs.Running) -> collections.Coun
     deadline = time.monotonic() + ENDS_WITHIN_S
     again = 0.0
     while not running.stdout and running.popen.poll() is None and time.monotonic() < deadline:
-        for pid in set(children_of(running.pid)) - alive.keys():
-            alive[pid] = os.pidfd_open(pid)
+        there = set(children_of(running.pid))
+        for pid in there - alive.keys():
+            alive[pid] = hold(pid)
             sent[pid] += shoot(alive[pid])
+        for pid in alive.keys() - there:
+            let_go(alive.pop(pid))
         if time.monotonic() > again:
             again = time.monotonic() + AGAIN_S
-            for pid, pidfd in list(alive.items()):
+            for pid, pidfd in alive.items():
                 sent[pid] += shoot(pidfd)
     for pidfd in alive.values():
-        os.close(pidfd)
+        let_go(pidfd)
     if not running.stdout:
         place.findings.append(f"the parent did not end its work: {running.stderr[-500:]}")
     return sent
@@ -98,8 +101,9 @@ def leaks(place: ground.Workplace, running: programs.Running, held: list[dict[st
     bells = [path.name for path in (place.path / "run").rglob("*.fifo") if str(running.pid) not in path.name]
     if len(bells) > LAST_CHILDREN:
         place.findings.append(f"{len(bells)} bells of children are left")
-    asked = {dump.worker for dump in dumps.committed(Path(place.layout.job_dir))}
-    unasked = [name for name in dumps.roster(Path(place.layout.job_dir)) if name not in asked]
+    job = Path(place.layout.job_dir)
+    asked = {worker for each in dumps.request_ids(job) for worker in dumps.accepted(job, each)["asked"]}
+    unasked = [name for name in dumps.roster(job) if name not in asked]
     if len(unasked) > LAST_CHILDREN + 1:
         place.findings.append(f"{len(unasked)} roster entries of children that were never asked are left")
 
@@ -112,8 +116,24 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def hold(pid: int) -> int:
+    """A descriptor of a process; -1 if it has just gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def let_go(pidfd: int) -> None:
+    """Closes it, if there is one."""
+    if pidfd >= 0:
+        os.close(pidfd)
+
+
 def shoot(pidfd: int) -> bool:
     """One signal; whether there was still somebody to hear it."""
+    if pidfd < 0:
+        return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR1)
     except ProcessLookupError:
