@@ -186,12 +186,13 @@ def _state(outcomes: Sequence[Outcome], entry: Entry | None) -> tuple[str, str]:
 
 def _look(outcome: Outcome, rank: int | None, reading: Reading) -> Look:
     """What one worker said in one sample."""
-    stacks = _stacks(outcome, rank, reading)
+    value = _value(outcome, "stacks")
+    stacks = _stacks(outcome, rank, value, reading)
     process = facts.read_process(_value(outcome, "process"))
     trace = _trace(outcome, rank, reading)
     _learn_members(_value(outcome, "process_groups"), reading)
     return Look(
-        at=facts.taken_at(_value(outcome, "stacks")) if stacks is not None else None,
+        at=None if stacks is None else facts.taken_at(value),
         stacks=stacks,
         facts=process,
         completed={} if trace is None else _completed(trace),
@@ -199,8 +200,7 @@ def _look(outcome: Outcome, rank: int | None, reading: Reading) -> Look:
     )
 
 
-def _stacks(outcome: Outcome, rank: int | None, reading: Reading) -> WorkerStacks | None:
-    value = _value(outcome, "stacks")
+def _stacks(outcome: Outcome, rank: int | None, value: object, reading: Reading) -> WorkerStacks | None:
     if value is None:
         return None
     read = parse_stacks(outcome.worker, rank, value)
