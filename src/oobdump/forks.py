@@ -15,14 +15,22 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["ForkGuard", "at_end_of_child"]
 
+MANY = 32
+"""Children, after which what the dead left is looked for: a look costs as much as some forks do."""
+
 _LAST = -100
 """After the finalizers of ``multiprocessing`` itself and of the program: what still runs may be asked."""
 
 
 class ForkGuard:
-    """``before``, and then ``in_parent`` or ``in_child``, in the same thread."""
+    """``before``, and then ``in_parent`` or ``in_child``, in the same thread.
+
+    ``on_many`` is called in the parent now and then: some of its children will have died without a word.
+    """
 
     def __init__(self) -> None:
+        self.on_many: Callable[[], None] = lambda: None
+        self._forks = 0
         self._masks: dict[int, set[signal.Signals | int]] = {}
 
     def before(self, signums: Iterable[int]) -> None:
@@ -34,6 +42,9 @@ class ForkGuard:
         mask = self._masks.pop(_thread.get_ident(), None)
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._forks += 1
+            if self._forks % MANY == 0:
+                self.on_many()
 
     def in_child(self) -> None:
         """In the child: the signals stay blocked, as in every thread of an armed process."""

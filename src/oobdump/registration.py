@@ -17,7 +17,7 @@ from typing import Any
 
 from oobdump import python_line, roles
 from oobdump.channels.bell import is_heard
-from oobdump.channels.runtime import sweep
+from oobdump.channels.runtime import left_by_the_dead, sweep
 from oobdump.identity import Identity
 from oobdump.store import retention, roster
 from oobdump.store.layout import Layout
@@ -46,6 +46,7 @@ class Registration:
         self._layout = layout
         self._bells = bells
         self._entry = roster.Entry(identity, 0, started_at=started_at)
+        self._known = python_line.known_as(python_line.read(sys.orig_argv))
         self._left = False
         self._writing = _thread.allocate_lock()
         self.was_asked = False
@@ -54,7 +55,13 @@ class Registration:
         """The identity with the role that it has among those who run above it."""
         identity, line = self._entry.identity, python_line.read(sys.orig_argv)
         role = roles.role_below(identity, line, os.environ, self._runs, self._ranked_by)
-        return replace(identity, role=role)
+        self._entry = replace(self._entry, identity=replace(identity, role=role))
+        return self._entry.identity
+
+    @property
+    def stands_back(self) -> bool:
+        """Whether this may be one of very many: whoever it belongs to watches, and rings its bell."""
+        return self._entry.identity.role == "child" or self._known == "helper"
 
     def write(self, identity: Identity, channels: Mapping[str, Any], problems: Iterable[str]) -> None:
         """Enters the roster, or says anew how the worker can be reached."""
@@ -82,9 +89,14 @@ class Registration:
             self._entry = roster.note_end(self._layout, entry, at=time.time(), by=entry.worker, how=how)
 
     def sweep(self) -> None:
-        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not."""
-        if self._bells is not None:
-            retention.forget_children(self._layout, sweep(self._bells, self._entry.identity))
+        """Removes what dead workers left: a killed one cannot, and a forked one that calls ``os._exit`` does not.
+
+        A child leaves that to others: it may be one of very many, and end before it is done.
+        """
+        if self._bells is not None and self._entry.identity.role != "child":
+            left = left_by_the_dead(self._bells, self._entry.identity)
+            retention.forget_children(self._layout, left)  # first: who is killed in between has swept nothing
+            sweep(path for paths in left.values() for path in paths)
 
     def _runs(self, worker: str) -> bool:
         if self._bells is not None:

@@ -6,6 +6,7 @@ Figures of time are not judged here: the machine is everybody's. Counts are.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -65,12 +66,14 @@ def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.serial
 def test_overhead(capsys: pytest.CaptureFixture[str]) -> None:
-    """The loop runs in pairs, and the median ratio lies in its interval."""
+    """Each loop runs in pairs, idle and asked, and the median ratio lies in its interval."""
     code, printed = run("overhead", capsys, "--pairs", "4")
     assert (code, printed["findings"]) == (0, [])
-    assert [row["clock"] for row in printed["rows"]] == ["wall", "processor"]
+    loops = ["python", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    told = [(row["loop"], row["when"], row["clock"], row["pairs"]) for row in printed["rows"]]
+    kinds = [("idle", 4), ("asked", 2)]
+    assert told == [(loop, when, clock, n) for loop in loops for when, n in kinds for clock in ("wall", "processor")]
     for row in printed["rows"]:
-        assert row["pairs"] == 4
         assert float(row["95 % from"]) <= float(row["ratio"]) <= float(row["to"])
 
 
@@ -80,6 +83,20 @@ def test_interval_holds_what_it_should() -> None:
     assert interval([1.0] * 20) == (1.0, 1.0)
     low, high = interval([float(number) for number in range(101)])
     assert 20 < low < 50 < high < 80
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_sentinel(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentinel's cost and speed are measured; idle it is as small and as quiet as promised."""
+    words = ("--workers", "2", "--drops", "2", "--starts", "1", "--answers", "1", "--seconds", "4")
+    code, printed = run("sentinel", capsys, *words)
+    rows = {row["what"]: row["value"] for row in printed["rows"]}
+    assert (code, printed["findings"]) == (0, [])
+    assert rows["worker: wake-ups"] == rows["its I/O child: wake-ups"] == 0
+    assert 0 < rows["sentinel: resident"] < 25
+    assert rows["answer from outside, beyond grace"] > 0
+    assert sum("answered" in what for what in rows) == 6
 
 
 @pytest.mark.torch

@@ -56,13 +56,28 @@ def test_kills(run: Run) -> None:
 
 @pytest.mark.slow
 def test_forks(run: Run) -> None:
-    """Children signalled from their first instant never ring their parent's bell, and none dies of it."""
+    """Children signalled from their first instant never ring their parent's bell, none dies of it, nothing leaks."""
     code, printed = run("forks", "--children", "15")
     assert (code, printed["findings"]) == (0, [])
-    assert [row["way"] for row in printed["rows"]] == ["os.fork", "fork in C", "subprocess"]
+    ways = ["os.fork", "os.fork, until it answers", "fork in C", "subprocess"]
+    assert [row["way"] for row in printed["rows"]] == ways
+    assert printed["rows"][1]["children's dumps"] >= 15
     for row in printed["rows"]:
         assert row["children"] == row["ended well"] == 15
         assert row["signals"] >= row["signalled"] > 0
+
+
+@pytest.mark.slow
+def test_starts(run: Run) -> None:
+    """Signals at random instants of a life under ``oobdump run``, and of its children's, end nobody."""
+    code, printed = run("starts", "--instants", "5", "--only", "children")
+    assert (code, printed["findings"]) == (0, [])
+    assert len(printed["rows"]) == 5
+    code, printed = run("starts", "--instants", "5", "--only", "program")
+    assert (code, printed["findings"]) == (0, [])
+    [row] = printed["rows"]
+    assert row["signals"] == 5
+    assert row["runs"] == row["ended well"] >= 2
 
 
 @pytest.mark.slow
@@ -121,3 +136,28 @@ def written(tmp_path: Path) -> tuple[Any, Layout, DumpWriter]:
     record = writer.write_part(Part("ping", "ok", 200, body=b"pong"))
     writer.commit((record,), "responsive", {}, 2.0)
     return ground, layout, writer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", ["threads", pytest.param("loader", marks=pytest.mark.torch)])
+def test_do_no_harm(load: str, run: Run) -> None:
+    """Signals, requests and ladders at once at a busy worker: alive, correct, never stopped, every request answered."""
+    words = ("--signals", "300", "--requests", "20", "--climbs", "2", "--python", sys.executable, "--load", load)
+    code, printed = run("do_no_harm", *words)
+    assert (code, printed["findings"]) == (0, [])
+    [row] = printed["rows"]
+    assert row["alive and correct"] is True
+    assert row["signals"] == 300
+    assert row["own answers"] + row["from outside"] >= row["requests"] == 20
+    assert row["stacks read"] >= 1
+
+
+@pytest.mark.slow
+def test_do_no_harm_tells_a_wrong_result(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker that computes nonsense is a finding there too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("SPOIL", "1")
+    words = ("--signals", "10", "--requests", "1", "--climbs", "0", "--python", sys.executable, "--load", "threads")
+    code, printed = run("do_no_harm", *words)
+    assert code == 1
+    assert any("exec" in finding for finding in printed["findings"])

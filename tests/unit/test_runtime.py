@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from oobdump.channels.runtime import open_bell, sweep
+from oobdump.channels.runtime import left_by_the_dead, open_bell, sweep
 from oobdump.identity import Identity
 
 GONE = 2**22 - 1
@@ -31,8 +31,25 @@ def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
     bell, problems = open_bell(str(tmp_path / "run"), replace(here, job="job"), lambda _byte: None)
     try:
         assert problems == []
-        swept = sweep(str(directory), here)
-        assert swept == {f"proc.{here.host}.{GONE}", f"rank00003.{here.host}.{GONE}"}
+        dead = left_by_the_dead(str(directory), here)
+        sweep(path for paths in dead.values() for path in paths)
+        assert {*dead} == {f"proc.{here.host}.{GONE}", f"rank00003.{here.host}.{GONE}"}
         assert {path.name for path in directory.iterdir()} == {*kept, f"{here.worker}.fifo"}
     finally:
         bell.forget()
+
+
+def test_a_bell_that_is_heard_is_not_swept(tmp_path: Path) -> None:
+    """A worker of another pid namespace has no process here; its bell says that it lives."""
+    here = Identity.here({}, job="job")
+    directory = tmp_path / "run" / "job"
+    directory.mkdir(parents=True, mode=0o700)
+    os.mkfifo(directory / f"proc.{here.host}.{GONE}.fifo", 0o600)
+    (directory / f"proc.{here.host}.{GONE}.sock").touch()
+    there = {path.name for path in directory.iterdir()}
+    listening = os.open(directory / f"proc.{here.host}.{GONE}.fifo", os.O_RDWR | os.O_NONBLOCK)
+    assert sweep(str(directory), here) == set()
+    assert {path.name for path in directory.iterdir()} == there
+    os.close(listening)
+    assert sweep(str(directory), here) == {f"proc.{here.host}.{GONE}"}
+    assert list(directory.iterdir()) == []

@@ -28,7 +28,12 @@ CHILDREN = 200
 AGAIN_S = 0.002
 """Between two signals at the same child, from its first instant to its end."""
 
-ENDS_WITHIN_S = 300.0
+ENDS_WITHIN_S = 1800.0
+LAST_CHILDREN = 40
+"""That may not have been cleared away yet."""
+
+SPARE_THREADS = 2
+"""An answering thread that was needed a moment ago may still be there."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,12 +56,13 @@ def campaign(place: ground.Workplace, children: int) -> list[dict[str, Any]]:
         by_pid = collections.Counter(dump.pid for dump in dumps.committed(Path(place.layout.job_dir)))
         if by_pid[running.pid]:
             place.findings.append(f"the parent dumped {by_pid[running.pid]} times for its children's signals")
-        ask_parent(place, running)
         summary = json.loads(running.stdout)
+        leaks(place, running, summary["held"])
+        ask_parent(place, running)
     finally:
         running.stop()
     place.findings += ground.damage(place.layout, reader.request_ids(place.layout))[1]
-    return [row(place, way, pids, sent, by_pid) for way, pids in summary.items()]
+    return [row(place, way, pids, sent, by_pid) for way, pids in summary["ways"].items()]
 
 
 def fire(place: ground.Workplace, running: programs.Running) -> collections.Counter[int]:
@@ -66,18 +72,40 @@ def fire(place: ground.Workplace, running: programs.Running) -> collections.Coun
     deadline = time.monotonic() + ENDS_WITHIN_S
     again = 0.0
     while not running.stdout and running.popen.poll() is None and time.monotonic() < deadline:
-        for pid in set(children_of(running.pid)) - alive.keys():
-            alive[pid] = os.pidfd_open(pid)
+        there = set(children_of(running.pid))
+        for pid in there - alive.keys():
+            alive[pid] = hold(pid)
             sent[pid] += shoot(alive[pid])
+        for pid in alive.keys() - there:
+            let_go(alive.pop(pid))
         if time.monotonic() > again:
             again = time.monotonic() + AGAIN_S
-            for pid, pidfd in list(alive.items()):
+            for pid, pidfd in alive.items():
                 sent[pid] += shoot(pidfd)
     for pidfd in alive.values():
-        os.close(pidfd)
+        let_go(pidfd)
     if not running.stdout:
         place.findings.append(f"the parent did not end its work: {running.stderr[-500:]}")
     return sent
+
+
+def leaks(place: ground.Workplace, running: programs.Running, held: list[dict[str, int]]) -> None:
+    """Nothing of the children may stay: descriptors and threads in the parent, their bells, their roster entries.
+
+    A few of the last children may still be there: whoever starts or ends next in the job removes them, and
+    those who were asked stay in the roster, since their outcome does.
+    """
+    before, after = held
+    if after["descriptors"] > before["descriptors"] or after["threads"] > before["threads"] + SPARE_THREADS:
+        place.findings.append(f"the parent held {before} before its children and {after} after them")
+    bells = [path.name for path in (place.path / "run").rglob("*.fifo") if str(running.pid) not in path.name]
+    if len(bells) > LAST_CHILDREN:
+        place.findings.append(f"{len(bells)} bells of children are left")
+    job = Path(place.layout.job_dir)
+    asked = {worker for each in dumps.request_ids(job) for worker in dumps.accepted(job, each)["asked"]}
+    unasked = [name for name in dumps.roster(job) if name not in asked]
+    if len(unasked) > LAST_CHILDREN + 1:
+        place.findings.append(f"{len(unasked)} roster entries of children that were never asked are left")
 
 
 def children_of(pid: int) -> list[int]:
@@ -88,8 +116,24 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def hold(pid: int) -> int:
+    """A descriptor of a process; -1 if it has just gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def let_go(pidfd: int) -> None:
+    """Closes it, if there is one."""
+    if pidfd >= 0:
+        os.close(pidfd)
+
+
 def shoot(pidfd: int) -> bool:
     """One signal; whether there was still somebody to hear it."""
+    if pidfd < 0:
+        return False
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGUSR1)
     except ProcessLookupError:
@@ -116,6 +160,9 @@ def row(
 ) -> dict[str, Any]:
     """What became of the children that were made in one way."""
     pids = [int(pid) for pid in statuses]
+    silent = [pid for pid in pids if by_pid[int(pid)] == 0] if "answers" in way else []
+    if silent:
+        place.findings.append(f"{way}: {len(silent)} children have no dump of their own")
     bad = {pid: status for pid, status in statuses.items() if status != 0}
     if bad:
         place.findings.append(f"{way}: children ended with {collections.Counter(bad.values())}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import random
 import signal
 import statistics
@@ -153,14 +152,11 @@ def until_safe(popen: subprocess.Popen[bytes]) -> float:
 
 def shoot_pid(pid: int) -> bool:
     """One signal at a process; whether there was still somebody."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
+    descriptor = forks.hold(pid)
     try:
         return forks.shoot(descriptor)
     finally:
-        os.close(descriptor)
+        forks.let_go(descriptor)
 
 
 # -- children --------------------------------------------------------------------------------------------------------

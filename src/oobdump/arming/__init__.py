@@ -43,10 +43,22 @@ def arm() -> None:
         from oobdump.worker import start  # noqa: PLC0415 - the same
 
         start()
+        _hush()
     except Exception as error:  # noqa: BLE001 - see the docstring
         os.environ[VARIABLE] = _TOLD
         if wanted != _TOLD:
             _tell(f"oobdump: process {os.getpid()} is not armed, and runs without: {type(error).__name__}: {error}")
+
+
+def _hush() -> None:
+    """From 3.12 on Python warns who forks beside threads: a program that has none must not hear of ours.
+
+    Ours hold no lock that a child needs.
+    """
+    if sys.version_info >= (3, 12):
+        import warnings  # noqa: PLC0415 - before the program's first line, and not to answer
+
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 
 def _tell(text: str) -> None:

@@ -7,21 +7,29 @@ Bells and sockets of workers that are gone are swept: a killed worker cannot rem
 from __future__ import annotations
 
 import os
+<<<<<<< HEAD
 import time
 from collections.abc import Callable
+=======
+from collections.abc import Callable, Iterable
+>>>>>>> h4a
 
-from oobdump.channels.bell import Bell
+from oobdump.channels.bell import Bell, is_heard
 from oobdump.config import runtime_dir_candidates
 from oobdump.errors import StoreError
 from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
-__all__ = ["open_bell", "sweep"]
+<<<<<<< HEAD
+__all__ = ["job_directory", "open_bell", "sweep"]
 
 WORDS = ".last_words"
 
 KEEP_WORDS_S = 7 * 86400.0
 """As long as dumps are kept: nobody asks later."""
+=======
+__all__ = ["left_by_the_dead", "open_bell", "sweep"]
+>>>>>>> h4a
 
 
 def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
@@ -37,15 +45,38 @@ def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[in
     return Bell(None, on_byte), [f"others cannot ring this worker's bell: {'; '.join(reasons)}"]
 
 
+<<<<<<< HEAD
+def job_directory(runtime_dir: str | None, job: str) -> str:
+    """Where a worker of a job that starts now would have its bell. Raises ``StoreError`` if there is no such place."""
+    reasons = []
+    for candidate in runtime_dir_candidates(runtime_dir):
+        try:
+            atomic.make_tree(os.path.dirname(candidate), candidate, f"{candidate}/{job}")
+        except (OSError, StoreError) as error:
+            reasons.append(str(error))
+        else:
+            return f"{candidate}/{job}"
+    raise StoreError("; ".join(reasons))
+
+
 def sweep(directory: str, here: Identity) -> set[str]:
-    """Removes what dead workers of this machine left in a job's runtime directory; their names."""
+    """Removes what dead workers of this machine left in a job's runtime directory; their names.
+
+    One whose bell is heard is not dead: containers with pid namespaces of their own may share the directory.
+    """
     swept = set()
+=======
+def left_by_the_dead(directory: str, here: Identity) -> dict[str, list[str]]:
+    """What dead workers of this machine left in a job's runtime directory: paths by worker."""
+    left: dict[str, list[str]] = {}
+>>>>>>> h4a
     for name in os.listdir(directory):
         worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS)
         parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
-        if is_alive(here.machine, parsed[2], None) is False:
+<<<<<<< HEAD
+        if is_alive(here.machine, parsed[2], None) is False and not is_heard(f"{directory}/{worker}.fifo"):
             swept.add(worker)
             if not _still_read(f"{directory}/{name}"):
                 _remove(f"{directory}/{name}")
@@ -68,3 +99,17 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except OSError:
         pass
+=======
+        if is_alive(here.machine, parsed[2], None) is False:
+            left.setdefault(worker, []).append(f"{directory}/{name}")
+    return left
+
+
+def sweep(paths: Iterable[str]) -> None:
+    """Removes that."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+>>>>>>> h4a

@@ -15,12 +15,16 @@ import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from oobdump.errors import DamagedDump
 from oobdump.store import reader, roster
 from oobdump.store.layout import Layout, made_id
 
-__all__ = ["Bounds", "Kept", "apply", "forget_children", "plan", "survey"]
+__all__ = ["Bounds", "Kept", "Tidy", "apply", "forget_children", "plan", "survey"]
+
+EVERY_S = 60.0
+"""Between two looks of one acceptor at what may be forgotten."""
 
 _UNPUBLISHED_GRACE_S = 600.0
 """A request directory without a ``request.json`` is being accepted, or its acceptor died."""
@@ -95,30 +99,59 @@ def forget_children(layout: Layout, workers: Iterable[str]) -> list[str]:
 
     A program may fork one every second for a week; only who was asked is missed.
     """
-    forgotten = []
-    for worker in workers:
-        try:
-            entry = roster.read_entry(layout, worker)
-        except (OSError, ValueError):
-            continue
-        if entry.identity.role == "child" and entry.alive() is False and not _was_asked(layout, entry):
-            roster.remove(layout, worker)
-            forgotten.append(worker)
+    gone = [entry for entry in map(partial(_entry, layout), workers) if entry is not None and _is_gone_child(entry)]
+    if not gone:
+        return []
+    asked = _asked_since(layout, min(entry.started_at for entry in gone))
+    forgotten = [entry.worker for entry in gone if entry.worker not in asked]
+    for worker in forgotten:
+        roster.remove(layout, worker)
     return forgotten
 
 
-def _was_asked(layout: Layout, entry: roster.Entry) -> bool:
-    since = made_id(int((entry.started_at - _SETTLING_S) * 1e9), "", 0).partition("-")[0]
-    later = (name for name in reader.request_ids(layout) if name >= since or not _STAMPED.match(name))
-    return any(_may_name(layout, request_id, entry.worker) for request_id in later)
-
-
-def _may_name(layout: Layout, request_id: str, worker: str) -> bool:
+def _entry(layout: Layout, worker: str) -> roster.Entry | None:
     try:
-        accepted = reader.open_request(layout, request_id)
-    except DamagedDump:
+        return roster.read_entry(layout, worker)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_gone_child(entry: roster.Entry) -> bool:
+    return entry.identity.role == "child" and entry.alive() is False
+
+
+def _asked_since(layout: Layout, seconds: float) -> set[str]:
+    """The workers that requests from then on name; an id that a client gave says nothing of its time."""
+    since = made_id(int((seconds - _SETTLING_S) * 1e9), "", 0).partition("-")[0]
+    asked: set[str] = set()
+    for request_id in reader.request_ids(layout):
+        if request_id >= since or not _STAMPED.match(request_id):
+            try:
+                accepted = reader.open_request(layout, request_id)
+            except DamagedDump:
+                continue
+            asked.update(accepted.asked if accepted is not None else ())
+    return asked
+
+
+class Tidy:
+    """Whoever accepts requests sees to it now and then that not everything is kept for ever."""
+
+    def __init__(self, layout: Layout, bounds: Bounds) -> None:
+        self._layout, self._bounds = layout, bounds
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Whether it is time again; true once for each time."""
+        now = time.monotonic()
+        if now - self._last < EVERY_S:
+            return False
+        self._last = now
         return True
-    return accepted is None or worker in accepted.asked
+
+    def run(self) -> None:
+        """Forgets what may be forgotten; takes as long as there are files."""
+        run(self._layout, self._bounds)
 
 
 def _is_request(layout: Layout, name: str) -> bool:
