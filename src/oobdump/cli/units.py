@@ -45,7 +45,7 @@ def size(count: int) -> str:
         if round(value) < 1000:  # noqa: PLR2004 - so that no number has four digits
             break
         value, unit = value / 1024, larger
-    return f"{value:.1f} {unit}" if unit != "B" and value < _PRECISE_BELOW else f"{value:.0f} {unit}"
+    return f"{value:.1f} {unit}" if unit != "B" and round(value, 1) < _PRECISE_BELOW else f"{value:.0f} {unit}"
 
 
 def age(seconds: float) -> str:
