@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts bench bench-overhead check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead bench-diagnose fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -49,13 +49,26 @@ campaign: campaign-scripts ## the long forms: more processes, signals, kills and
 campaign-scripts: venv ## of the long forms, those that are programs: storms, kills, acceptors
 	@$(call EACH,$(call SCRIPTS,tools/campaigns))
 
+bench-diagnose: venv ## flight recorders of many ranks: time and memory beside torchfrtrace, in one run
+	@$(BIN)/python tools/bench/diagnose.py $(ARGS)
+
 bench-overhead: venv ## what an armed program costs: loops in pairs, without and with, idle and asked once a second
 	@$(BIN)/python tools/bench/overhead.py $(ARGS)
+
+zoo: venv ## every way to hang: what is said of it, how soon, and what other tools find (a quarter of an hour)
+	@$(MAKE_VENV) --group dev --group zoo
+	@$(BIN)/python tools/zoo.py $(ARGS)
+
+jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NAME…' chooses; five minutes)
+	@$(BIN)/python tests/jobs/run.py $(ARGS)
 
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
 
-check: test static ## test, lint, types, layering, reference and docs: what CI runs
+fuzz: venv ## any bytes at every decoder and every reader of foreign files (ARGS=--seconds=60)
+	@$(BIN)/python tools/fuzz/decoders.py $(ARGS)
+
+check: test static fuzz ## test, lint, types, layering, reference, docs and a minute of fuzz
 
 static: lint types layering reference docs ## the parts of check that run no program of ours
 

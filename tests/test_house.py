@@ -35,9 +35,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("answer",),
     ("channels", "dispatcher"),
     ("homecoming", "torch_bridge"),
-    ("doors", "registration"),
-    ("worker", "client", "job"),
-    ("http_client", "control_plane", "sentinel", "report", "arming"),
+    ("guest",),
+    ("doors", "registration", "last_words", "outside"),
+    ("worker", "client", "job", "reading"),
+    ("http_client", "control_plane", "sentinel", "report", "arming", "offline", "gather"),
+    ("gathered",),
+    ("pth",),
+    ("doctor",),
     ("http_apps",),
     ("__init__",),
     ("cli",),
@@ -46,6 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 SIDEWAYS: dict[tuple[str, str], str] = {
     ("config", "request"): "the settings of the signal's request have a request's defaults and formats",
+    ("threads", "linux"): "the kernel's name of a thread is its only one for who looks from outside",
     ("inbox", "store"): "to accept a request is to write it into the store",
     ("channels", "dispatcher"): "a channel hands over what arrived; it sees no handler",
 }
@@ -53,13 +58,17 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 # -- what only some may do -----------------------------------------------------------------------------------------
 
-TOOL_SIDE = ("cli", "client", "http_client", "job", "report", "sentinel", "__main__")
+TOOL_SIDE = (
+    *("cli", "client", "doctor", "gather", "gathered", "http_client", "job", "offline", "outside", "reading", "report"),
+    *("pth", "sentinel", "__main__"),
+)
 """Runs beside workers or after them; everything else may run in a worker that answers."""
 
 WRITES: dict[str, str] = {
     "store": "the only one that writes under the root",
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
     "channels.runtime": "removes the FIFOs and sockets of dead workers from that directory",
+    "last_words": "makes and removes the file for a worker's last words there: faulthandler wants a descriptor",
     "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",
     "torch_bridge.side_door": "closes PyTorch's socket there to others, and removes it",
     "handlers.torch_profile": "PyTorch writes a trace to a file: one in a private temporary directory, removed at once",
@@ -76,6 +85,7 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
     ("arming", "warnings"): "sets one filter before the program's first line; nothing is answered yet",
+    ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }

@@ -2,7 +2,7 @@
 
 In: a Python with torch and oobdump (the one that runs this). Out: a transcript of a 4-rank
 Gloo job (``demo_job.py``) in which one rank, chosen at random, waits for a shard that never
-comes; of a request dropped with plain ``touch``; and of the stacks merged over ranks.
+comes; of a request dropped with plain ``touch``; of the stacks merged over ranks; and of the diagnosis.
 
 The demo itself never helps the reader: which rank was chosen is said at the end. It
 ends within its deadlines, leaves the dumps and no process, and exits with 0 only if all
@@ -207,6 +207,16 @@ def show_stacks(place: Path) -> int:
     return subprocess.run([sys.executable, *command], check=False).returncode
 
 
+def show_diagnosis(place: Path, odd_rank: int) -> bool:
+    """Have the job diagnosed, as a person would; whether the page blames the chosen rank and the line it is in."""
+    command = ["-m", "oobdump", "diagnose", "--dir", str(place / "dumps"), "--job", JOB]
+    say(f"$ python {shlex.join(command)}")
+    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=False)
+    say(done.stdout)
+    verdict = " ".join(done.stdout.partition("coverage:")[0].split())
+    return done.returncode == 1 and f"rank {odd_rank} did not enter" in verdict and ODD_FUNCTION in verdict
+
+
 def ranks_in(function: str, dumps: list[Path]) -> list[int]:
     """The ranks that have this function on a stack."""
     name = function.encode()
@@ -278,7 +288,8 @@ def show(place: Path) -> bool:
         say()
         code = show_stacks(place)
         say()
-        right = judge(odd_rank, dumps)
+        blamed = show_diagnosis(place, odd_rank)
+        right = judge(odd_rank, dumps) and blamed
     say(f"The dumps are in {job_dir / 'dumps'}")
     return right and code == 0
 

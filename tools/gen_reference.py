@@ -19,10 +19,11 @@ from typing import Any
 
 import click
 
-from oobdump import cli, errors, handlers
+from oobdump import cli, doctor, errors, handlers
 from oobdump.cli import exit_codes
 from oobdump.config import Settings
 from oobdump.identity import Identity, Machine
+from oobdump.outside.state import STATES
 from oobdump.registry import Handler, Registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.response import ErrorInfo, Part
@@ -142,7 +143,31 @@ def exit_codes_page() -> str:
     return table(("code", "name", "meaning"), ((f"`{code}`", name, text) for name, code, text in exit_codes.TABLE))
 
 
+# -- the doctor ------------------------------------------------------------------------------------------------------
+
+
+def doctor_page() -> str:
+    """The checks, then each kind of finding."""
+    checks = ((f"`{item.name}`", item.about, item.what, codes(item.kinds)) for item in doctor.CHECKS)
+    kinds = ((f"`{kind.code}`", kind.severity, kind.means, kind.next_step) for kind in doctor.KINDS)
+    return (
+        table(("check", "of", "looks at", "can find"), checks)
+        + "\n## Findings\n\n"
+        + table(("code", "severity", "means", "next step"), kinds)
+    )
+
+
+def codes(kinds: Iterable[doctor.Kind]) -> str:
+    """The codes of some kinds."""
+    return ", ".join(f"`{kind.code}`" for kind in kinds)
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def states_page() -> str:
+    """One row a state."""
+    return table(("state", "meaning"), ((f"`{name}`", meaning) for name, meaning in STATES.items()))
 
 
 def errors_page() -> str:
@@ -237,10 +262,12 @@ def markdown(text: str) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "states": states_page,
     "config": config_page,
     "handlers": handlers_page,
     "cli": cli_page,
     "exit-codes": exit_codes_page,
+    "doctor": doctor_page,
     "errors": errors_page,
     "documents": documents_page,
 }

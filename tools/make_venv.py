@@ -139,6 +139,8 @@ def make(venv: Path, before: Note | None, wanted: Note, index_url: str) -> None:
         install(venv, *(["--index-url", index_url] if index_url else []), *from_group("torch"))
     if wanted.torch:
         run(own_python(venv), "-c", "import torch")
+    if wanted.torch and wanted.groups:
+        install(venv, *from_group("torch-neighbours"))  # it finds the torch that is there, and brings none
     (venv / NOTE).write_text(json.dumps(asdict(wanted)) + "\n", encoding="utf-8")
 
 

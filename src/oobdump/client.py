@@ -1,8 +1,8 @@
 """Asking from outside: drop, accept, ring, wait, collect. Needs no worker's help and no socket.
 
 In: a job's directory and a request. Out: one ``Outcome`` for every worker that was asked,
-whatever became of it; a worker that did not answer is said, with what this machine can see
-of it. The rule only this module keeps: nobody is waited for who cannot answer any more, and
+whatever became of it: its own answer, or what somebody saw of it from outside, or that nobody
+answered. The rule only this module keeps: the worker's own answer counts before any other's, and
 waiting for one rank never hides what the others said.
 """
 
@@ -11,32 +11,33 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from oobdump.channels.request_file import ring_workers
+from oobdump.config import fallback_dirs, settings
 from oobdump.errors import RequestError, StoreError
 from oobdump.identity import Machine, parse_name
-from oobdump.inbox import Inbox
+from oobdump.inbox import Inbox, candidates, publish
+from oobdump.outside.answer import answer_for
+from oobdump.outside.ending import zombie_status
+from oobdump.outside.patience import Patience
+from oobdump.outside.usable import usable
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
 from oobdump.store import atomic, drops, reader, roster
-from oobdump.store.layout import Layout
+from oobdump.store.fallen import fallen
+from oobdump.store.layout import OUTSIDE, Layout, made_id
 from oobdump.store.writer import PartRecord
+from oobdump.targets import select
 from oobdump.wire import request_to_bytes
 
-__all__ = ["GRACE_S", "Client", "Outcome", "find_job", "jobs"]
-
-GRACE_S = 5.0
-"""A worker that has not claimed a request by then is not going to by itself: one that polls looks every second."""
-
-MARGIN_S = 3.0
-"""Beyond a request's own deadlines: for writing, and for clocks of another node."""
+__all__ = ["Client", "Outcome", "find_job", "jobs"]
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.005, 0.2
 _counter = itertools.count(1)
 
-_STATES = {"T": "stopped", "t": "traced", "D": "uninterruptible", "Z": "exited", "X": "exited"}
+_STATES = {"T": "stopped", "t": "traced", "D": "uninterruptible", "Z": "gone", "X": "gone"}
 """``State`` of ``/proc/<pid>/status`` by the words of an outcome (proc(5))."""
 
 
@@ -44,8 +45,9 @@ _STATES = {"T": "stopped", "t": "traced", "D": "uninterruptible", "Z": "exited",
 class Outcome:
     """What became of one request at one worker.
 
-    ``state`` and ``why`` say what is known of a worker that did not answer; ``seconds`` is from
-    acceptance to commit; ``dump`` is None unless something is on disk.
+    ``state`` and ``why`` say what is known of a worker that did not answer by itself; ``seconds`` is from
+    acceptance to commit; ``dump`` is None unless something is on disk; ``outside`` is what somebody else saw
+    of it, where both are there.
     """
 
     worker: str
@@ -59,6 +61,7 @@ class Outcome:
     seconds: float | None = None
     why: str = ""
     dump: reader.Dump | None = None
+    outside: reader.Dump | None = None
 
     @property
     def parts(self) -> tuple[PartRecord, ...]:
@@ -68,18 +71,32 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Client:
-    """Asks the workers of one job. No state of its own: any number may run at once."""
+    """Asks the workers of one job. No state of its own: any number may run at once.
+
+    ``home`` is where the roster is, if ``layout`` is a fallback directory.
+    """
 
     layout: Layout
+    home: Layout | None = None
 
     def workers(self) -> tuple[list[roster.Entry], list[str]]:
         """Everybody in the roster; those of this machine that are gone are noted as ended."""
         entries, problems = roster.read(self.layout)
         return [self._noted(entry) for entry in entries], problems
 
+    def reachable(self) -> tuple[list[roster.Entry], list[roster.Entry]]:
+        """Who can be asked, and who is gone and is asked all the same, for how it ended."""
+        entries = self.workers()[0]
+        return [entry for entry in entries if entry.alive() is not False], fallen(entries)
+
     def ask(self, request: Request) -> AcceptedRequest:
         """Drops the request, accepts it and rings. Raises ``RequestError`` with the reason if it is rejected."""
         layout = self.layout
+        if refusal := usable(layout.job_dir):
+            raise StoreError(f"{refusal}; on a worker's own machine `oobdump signal PID` asks without it")
+        live, gone = self.reachable()
+        if gone and not live:
+            return self.publish(request, select(request.targets, candidates(live, gone)), {"channel": "outside"})
         atomic.make_tree(layout.root, layout.job_dir, layout.roster, layout.inbox, layout.dumps)
         name = f"client-{os.getpid()}-{time.time_ns()}-{next(_counter)}.json"
         made = drops.drop(layout, name, request_to_bytes(request))
@@ -95,20 +112,68 @@ class Client:
         self, accepted: AcceptedRequest, progress: Callable[[list[Outcome]], None] = lambda _outcomes: None
     ) -> list[Outcome]:
         """Waits until every asked worker is settled; ``progress`` is called whenever something changed."""
-        began, pause = time.monotonic(), _FIRST_POLL_S
+        pause = _FIRST_POLL_S
+        patience = self.patience(accepted)
         settled: dict[str, Outcome] = {}
         while True:
             before = len(settled)
-            waited = time.monotonic() - began
             for worker in accepted.asked:
-                if worker not in settled and (outcome := self._settled(accepted, worker, waited)) is not None:
-                    settled[worker] = outcome
+                if worker not in settled and patience.settled(worker):
+                    settled[worker] = self._outcome(accepted, worker, patience.failure(worker))
             if len(settled) > before:
                 progress([settled[worker] for worker in accepted.asked if worker in settled])
             if len(settled) == len(accepted.asked):
                 return [settled[worker] for worker in accepted.asked]
             time.sleep(pause)
             pause = min(pause * 1.5, _LAST_POLL_S)
+
+    def patience(self, accepted: AcceptedRequest) -> Patience:
+        """The waiting for one request, with the grace that this process's environment sets."""
+        return Patience(self.layout, accepted, settings().grace_s, self.fallbacks, self.home)
+
+    def look_at(self, worker: str, entry: roster.Entry | None, request: Request, reason: str) -> AcceptedRequest:
+        """Looks at one worker of this machine from outside, now; it need not be in the roster, and is not asked.
+
+        To be called on what ``writable`` gives. Raises ``OSError``, ``StoreError`` if nothing can be written.
+        """
+        accepted = self.publish(request, (worker,), {"channel": "outside"})
+        grace_s = settings().grace_s
+        answer_for(
+            self.layout,
+            accepted.id,
+            worker,
+            by="client",
+            reason=reason,
+            grace_s=grace_s,
+            accepted=accepted,
+            entry=entry,
+        )
+        return accepted
+
+    def publish(self, request: Request, asked: tuple[str, ...], source: Mapping[str, str | int]) -> AcceptedRequest:
+        """Accepts a request that no file brought. Raises ``OSError``, ``StoreError``."""
+        layout, name = self.layout, f"client.{Machine.here().host}.{os.getpid()}"
+        atomic.make_tree(layout.root, layout.job_dir, layout.dumps)
+        request_id = request.id or made_id(time.time_ns(), name, next(_counter))
+        accepted = AcceptedRequest(request_id, request, asked, time.time(), name, source)
+        if publish(layout, accepted) is not None:
+            raise RequestError(f"the id {request_id} is already used: choose another")
+        return accepted
+
+    @property
+    def fallbacks(self) -> tuple[Layout, ...]:
+        """Where else a dump may be: where workers of this user and machine put what the root does not take."""
+        roots = [*([] if self.home is None else [self.home.root]), *fallback_dirs(settings().fallback_dir)]
+        return tuple(Layout(root, self.layout.job) for root in roots if root != self.layout.root)
+
+    def writable(self) -> Client:
+        """This client, or one of a fallback directory where the root takes nothing. Raises ``StoreError``."""
+        reasons = []
+        for layout in (self.layout, *self.fallbacks):
+            if not (refusal := usable(layout.job_dir)):
+                return Client(layout, self.home or self.layout)
+            reasons.append(refusal)
+        raise StoreError("; ".join(reasons))
 
     def outcomes(self, accepted: AcceptedRequest) -> list[Outcome]:
         """What is known now of every asked worker, without waiting."""
@@ -128,42 +193,47 @@ class Client:
         )
 
     def _noted(self, entry: roster.Entry) -> roster.Entry:
-        if entry.alive() is False and entry.ended is None:
-            try:
-                return roster.note_end(self.layout, entry, at=time.time(), by="client", how="found gone")
-            except OSError:
-                return entry
-        return entry
-
-    def _settled(self, accepted: AcceptedRequest, worker: str, waited: float) -> Outcome | None:
-        """The outcome of a worker that need not be waited for any longer."""
-        request = accepted.request
-        patience = request.timeout_s * len(request.calls) + MARGIN_S
-        if not reader.has_manifest(self.layout, accepted.id, worker) and waited <= patience:
-            entry = self._entry(worker)
-            if entry is None or entry.alive() is not False:
-                claimed = os.path.exists(f"{self.layout.dump(accepted.id, worker)}/claim.json")
-                if claimed or waited <= min(GRACE_S, patience):
-                    return None
-        return self._outcome(accepted, worker)
-
-    def _outcome(self, accepted: AcceptedRequest, worker: str) -> Outcome:
-        base = self._base(worker)
-        dump = reader.read_dump(self.layout, accepted.id, worker)
-        if dump.found == "committed":
-            return replace(
-                base,
-                status=dump.status or "error",
-                answered_by=dump.answered_by,
-                state=dump.state,
-                seconds=None
-                if dump.committed_at is None
-                else round(max(0.0, dump.committed_at - accepted.accepted_at), 6),
-                role=str(dump.identity.get("role", base.role)),
-                dump=dump,
+        """The entry, with its end if it has come: how it ended can be seen only until its parent has waited for it."""
+        if entry.alive() is not False:
+            return entry
+        status = zombie_status(entry)
+        if (entry.ended is not None and status is None) or usable(self.layout.job_dir):
+            return entry
+        try:
+            return roster.note_end(
+                self.layout, entry, at=time.time(), by="client", how="found gone", wait_status=status
             )
-        state, why = _seen_from_outside(self._entry(worker))
-        return replace(base, state=state, why=f"{dump.why}; {why}", dump=dump if dump.found == "partial" else None)
+        except OSError:
+            return entry
+
+    def _outcome(self, accepted: AcceptedRequest, worker: str, failure: str = "") -> Outcome:
+        base, layout = self._base(worker), self.layout
+        own, away = self._found(accepted.id, worker)
+        other, other_away = self._found(accepted.id, worker + OUTSIDE)
+        seen = other if other.found == "committed" else None
+        if own.found == "committed":
+            late = _late(accepted, own)
+            state = "busy" if late and own.state == "responsive" else own.state
+            return replace(_from(base, accepted, own), state=state, why=_joined(late, away), outside=seen)
+        if seen is not None:
+            why = _joined(str(seen.evidence.get("why", "")), other_away)
+            return replace(_from(base, accepted, seen), why=why)
+        own = reader.read_dump(layout, accepted.id, worker)
+        state, why = _seen_from_here(self._entry(worker))
+        tried = f"looked at from outside: {failure}" if failure else ""
+        partial = own if own.found == "partial" else None
+        return replace(base, state=state, why=_joined(own.why, why, tried), dump=partial)
+
+    def _found(self, request_id: str, writer: str) -> tuple[reader.Dump, str]:
+        """One writer's dump, and if it has not come home yet, where it is."""
+        home = reader.read_dump(self.layout, request_id, writer)
+        if home.found == "committed":
+            return home, ""
+        for layout in self.fallbacks:
+            dump = reader.read_dump(layout, request_id, writer)
+            if dump.found == "committed":
+                return dump, f"not home yet: {dump.directory}"
+        return home, ""
 
     def _base(self, worker: str) -> Outcome:
         rank, host, pid = parse_name(worker) or (None, "", 0)
@@ -173,7 +243,7 @@ class Client:
 
     def _entry(self, worker: str) -> roster.Entry | None:
         try:
-            return roster.read_entry(self.layout, worker)
+            return roster.read_entry(self.home or self.layout, worker)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -211,15 +281,42 @@ def find_job(root: str, job: str | None) -> Layout:
     return found[0]
 
 
-def _seen_from_outside(entry: roster.Entry | None) -> tuple[str, str]:
-    """What this machine can see of a worker that did not answer."""
+def _from(base: Outcome, accepted: AcceptedRequest, dump: reader.Dump) -> Outcome:
+    """What a committed dump says."""
+    seconds = None if dump.committed_at is None else round(max(0.0, dump.committed_at - accepted.accepted_at), 6)
+    return replace(
+        base,
+        status=dump.status or "error",
+        answered_by=dump.answered_by,
+        state=dump.state,
+        seconds=seconds,
+        role=str(dump.identity.get("role", base.role)),
+        dump=dump,
+    )
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
+
+
+def _late(accepted: AcceptedRequest, dump: reader.Dump) -> str:
+    """How late the worker took the request, if that was after ``grace``; two machines' clocks are not compared."""
+    by_host = accepted.accepted_by.partition(".")[2].rpartition(".")[0]
+    if dump.claimed_at is None or by_host != dump.identity.get("host"):
+        return ""
+    after_s = dump.claimed_at - accepted.accepted_at
+    return f"it took the request {after_s:.1f} s late" if after_s > settings().grace_s else ""
+
+
+def _seen_from_here(entry: roster.Entry | None) -> tuple[str, str]:
+    """What this machine can see of a worker of whom nobody has a dump."""
     if entry is None:
         return "unreachable", "it is not in the roster"
     alive = entry.alive()
     if alive is None:
         return "unreachable", f"it runs on {entry.identity.host}, which cannot be seen from here"
     if not alive:
-        return "exited", "its process is gone"
+        return "gone", "its process is gone"
     letter = _state_letter(entry.identity.pid)
     state = _STATES.get(letter, "unreachable")
     return state, f"its process is there (state {letter or 'unknown'}) and does not answer"

@@ -135,11 +135,20 @@ class Settings:
     signals: SignalTable = _setting(
         "OOBDUMP_SIGNALS", dict(DEFAULT_SIGNALS), "request signals and what each asks for, or off", read_signals
     )
+    share_signals: bool = _setting(
+        "OOBDUMP_SHARE_SIGNALS",
+        False,
+        "whether a request signal is taken that the program handles already; its handler is then called too",
+        _boolean,
+    )
     format: str = _setting(
         "OOBDUMP_FORMAT", "json", "format of what a signal asks for: json, msgpack or pickle", _one_of(*FORMATS)
     )
     timeout_s: float = _setting(
         "OOBDUMP_TIMEOUT_S", DEFAULT_TIMEOUT_S, "seconds each handler of a signal's request may take", _timeout
+    )
+    grace_s: float = _setting(
+        "OOBDUMP_GRACE_S", 2.5, "seconds a worker has to take a request before it is looked at from outside", _positive
     )
     watch: str = _setting(
         "OOBDUMP_WATCH", "auto", "how dropped files are noticed: auto, events, poll or off", _one_of(*WATCH_MODES)

@@ -20,7 +20,7 @@ from oobdump.identity import Identity
 from oobdump.registry import Registry
 from oobdump.request import AcceptedRequest
 from oobdump.response import Part, Response
-from oobdump.runner import Codec, failed, format_stack, run_call
+from oobdump.runner import Codec, failed, format_stack, in_pieces, run_call
 from oobdump.slots import Slots
 from oobdump.store.layout import Layout
 from oobdump.store.writer import DumpWriter, PartRecord
@@ -253,7 +253,7 @@ class Dispatcher:
     def _part(self, answer: Answer, nth: int, store: int, call: int) -> _Step:
         writer, part = self._writer(answer, nth, store), answer.part(call)
         count = sum(earlier.name == part.handler for earlier in answer.request.calls[: call + 1])
-        size = memoryview(part.body).nbytes
+        size = part.size
         return self._stored(("part", nth, store, call), size, lambda: writer.write_part(part, count))
 
     def _commit(self, answer: Answer, nth: int, store: int) -> _Step:
@@ -314,7 +314,7 @@ class Dispatcher:
         if isinstance(slot, str):
             return failed(asked.name, "refused", 503, slot)
         try:
-            return run_call(handler, asked, request.body, self._codecs[request.format_of(asked)])
+            return run_call(handler, asked, request.body, self._codecs[request.format_of(asked)], in_pieces)
         finally:
             self.slots.free(asked.name, slot)
 

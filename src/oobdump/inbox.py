@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from oobdump.errors import DamagedDump, RequestError, StoreError, UnreadableRequest
 from oobdump.request import AcceptedRequest, Request
 from oobdump.store import atomic, drops, reader, roster
+from oobdump.store.fallen import fallen
 from oobdump.store.layout import Layout, request_id
 from oobdump.targets import Candidate, select
 from oobdump.wire import MAX_REQUEST_BYTES, accepted_to_bytes, read_request, request_for_handler
@@ -32,6 +33,7 @@ __all__ = [
     "Reject",
     "Seen",
     "Wait",
+    "candidates",
     "decide",
 ]
 
@@ -186,10 +188,12 @@ class Inbox:
         self._first_seen = {name: seen for name, seen in self._first_seen.items() if name in there}
         if not there:
             return Look()
-        live = [entry for entry in roster.read(self.layout)[0] if entry.alive() is not False]
+        known = roster.read(self.layout)[0]
+        live = [entry for entry in known if entry.alive() is not False]
+        gone = fallen(known) if live else []
         look = Look()
         for name in self._in_turn(there, whole):
-            look = self._one(look, name, live, settled=name in whole)
+            look = self._one(look, name, live, gone, settled=name in whole)
         return replace(look, more=len(there) > MAX_FILES_A_LOOK > look.left)
 
     def _in_turn(self, there: Collection[str], whole: Collection[str]) -> list[str]:
@@ -200,7 +204,9 @@ class Inbox:
         turned = sorted(names[start:] + names[:start], key=lambda name: name not in whole)
         return turned[:MAX_FILES_A_LOOK]
 
-    def _one(self, look: Look, name: str, live: Sequence[roster.Entry], *, settled: bool) -> Look:
+    def _one(
+        self, look: Look, name: str, live: Sequence[roster.Entry], gone: Sequence[roster.Entry], *, settled: bool
+    ) -> Look:
         wall, now = (
             time.time(),
             time.monotonic(),
@@ -214,7 +220,7 @@ class Inbox:
             age_s = SETTLED_S if settled else max(unchanged_s, wall - seen.ctime_ns / 1e9)
             decision = decide(seen, age_s, unchanged_s, os.geteuid(), oldest)
             if isinstance(decision, Accept):
-                return self._accept(look, seen, decision.request, live)
+                return self._accept(look, seen, decision.request, candidates(live, gone))
             if isinstance(decision, Wait):
                 return look.leaving(decision.seconds)
             if isinstance(decision, Reject):
@@ -230,9 +236,9 @@ class Inbox:
         self._first_seen[seen.name] = (seen.version, since)
         return now - since
 
-    def _accept(self, look: Look, seen: Seen, request: Request, live: Sequence[roster.Entry]) -> Look:
+    def _accept(self, look: Look, seen: Seen, request: Request, there: Sequence[Candidate]) -> Look:
         try:
-            asked = select(request.targets, (_candidate(entry) for entry in live))
+            asked = select(request.targets, there)
         except RequestError as error:
             return self._reject(look, seen, str(error))
         accepted = AcceptedRequest(
@@ -303,8 +309,13 @@ def _read(base: Seen, descriptor: int) -> Seen | None:
         return replace(base, problem=str(error))
 
 
-def _candidate(entry: roster.Entry) -> Candidate:
-    return Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role)
+def candidates(live: Sequence[roster.Entry], gone: Sequence[roster.Entry]) -> list[Candidate]:
+    """Who can be asked, and whose end can be told."""
+    return [_candidate(entry, gone=False) for entry in live] + [_candidate(entry, gone=True) for entry in gone]
+
+
+def _candidate(entry: roster.Entry, *, gone: bool) -> Candidate:
+    return Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role, gone)
 
 
 def _source(seen: Seen) -> dict[str, str | int]:

@@ -9,6 +9,7 @@ beyond what the call itself returns.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -17,8 +18,12 @@ from collections.abc import Iterable
 __all__ = [
     "AVAILABLE",
     "add_watch",
+    "harmless_action",
     "inotify",
+    "memory_at",
+    "name_thread",
     "pending_signals",
+    "pidfd_exit_status",
     "sigaction_get",
     "sigaction_handler",
     "sigaction_set",
@@ -35,6 +40,15 @@ _SIGSET_BYTES = 128
 _SIGACTION_BYTES = 256
 """More than ``struct sigaction`` of any libc (152 on x86-64): it is kept and given back whole."""
 
+_PR_SET_NAME = 15
+
+_PIDFD_INFO_BYTES = 64
+"""The first version of ``struct pidfd_info``, which every later kernel fills too (linux/pidfd.h)."""
+
+_PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO_BYTES << 16 | 0xFF << 8 | 11
+_PIDFD_INFO_EXIT = 1 << 3
+_EXIT_CODE = slice(60, 64)
+
 IN_ATTRIB = 0x00000004
 IN_CLOSE_WRITE = 0x00000008
 IN_MOVED_TO = 0x00000080
@@ -44,12 +58,25 @@ IN_MOVE_SELF = 0x00000800
 IN_ONLYDIR = 0x01000000
 
 
-def signalfd(signums: Iterable[int]) -> int:
-    """A non-blocking descriptor that becomes readable while one of ``signums`` is pending and blocked."""
+def signalfd(signums: Iterable[int], descriptor: int = -1) -> int:
+    """A non-blocking descriptor that becomes readable while one of ``signums`` is pending and blocked.
+
+    Given an existing one, changes the signals that it stands for.
+    """
     mask = (ctypes.c_ubyte * _SIGSET_BYTES)()
     for signum in signums:
         mask[(signum - 1) // 8] |= 1 << ((signum - 1) % 8)
-    return _checked(_libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+    return _checked(_libc.signalfd(descriptor, mask, os.O_NONBLOCK | os.O_CLOEXEC), "signalfd")  # type: ignore[union-attr]
+
+
+def memory_at(address: int, size: int, owner: object) -> memoryview:
+    """So many bytes of this process's memory as they are, without a copy; the view keeps ``owner`` alive.
+
+    Only to be written to a descriptor: the kernel says EFAULT where the memory has gone meanwhile.
+    """
+    block = (ctypes.c_ubyte * size).from_address(address)
+    block.owner = owner  # type: ignore[attr-defined]
+    return memoryview(block).cast("B")
 
 
 def inotify() -> int:
@@ -80,9 +107,38 @@ def sigaction_handler(signum: int) -> int:
     return int.from_bytes(sigaction_get(signum)[: ctypes.sizeof(ctypes.c_void_p)], sys.byteorder)
 
 
+def harmless_action() -> bytes:
+    """A disposition that calls a C function which does nothing: system calls that it interrupts return early.
+
+    The function is ``abs``: it takes the signal's number, and touches nothing.
+    """
+    address = ctypes.cast(_libc.abs, ctypes.c_void_p).value or 0  # type: ignore[union-attr]
+    return address.to_bytes(ctypes.sizeof(ctypes.c_void_p), sys.byteorder)
+
+
 def pending_signals() -> set[int]:
     """The signals that wait for this thread or its process."""
     return {int(signum) for signum in signal.sigpending()}
+
+
+def name_thread(name: str) -> None:
+    """Names the calling thread for ``/proc/<pid>/task/<tid>/comm``: the kernel keeps 15 bytes."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, name.encode("ascii", "replace"), 0, 0, 0)
+
+
+def pidfd_exit_status(descriptor: int) -> int | None:
+    """How the process behind a pidfd ended, as ``waitpid`` would say; None while it runs or nobody has waited for it.
+
+    Needs no right over the process and no kinship with it, but Linux 6.15; None on an older kernel.
+    """
+    info = bytearray(_PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder).ljust(_PIDFD_INFO_BYTES, b"\0"))
+    try:
+        fcntl.ioctl(descriptor, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    known = int.from_bytes(info[:8], sys.byteorder) & _PIDFD_INFO_EXIT
+    return int.from_bytes(info[_EXIT_CODE], sys.byteorder) if known else None
 
 
 def _checked(result: int, call: str, path: str | None = None) -> int:

@@ -52,7 +52,10 @@ class ErrorInfo:
 
 @dataclass(frozen=True)
 class Part:
-    """One handler's outcome. ``body`` is what goes to the file, whatever the status says."""
+    """One handler's outcome. ``body``, and then ``more``, is what goes to the file, whatever the status says.
+
+    ``side`` is what goes to a file beside it, which the document refers to.
+    """
 
     handler: str
     status: Status
@@ -62,6 +65,13 @@ class Part:
     body: Bytes = b""
     seconds: float = 0.0
     error: ErrorInfo | None = None
+    more: tuple[Bytes, ...] = ()
+    side: tuple[Bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(memoryview(piece).nbytes for piece in (self.body, *self.more, *self.side))
 
 
 @dataclass(frozen=True)

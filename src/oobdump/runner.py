@@ -9,7 +9,8 @@ source file is read for a traceback: that could hang on the file system that han
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from oobdump.errors import OobdumpError
 from oobdump.request import HandlerCall, HandlerRequest
 from oobdump.response import Bytes, ErrorInfo, HandlerResponse, Part, Status, suffix_for
 
-__all__ = ["Codec", "Runnable", "describe", "failed", "format_stack", "run_call"]
+__all__ = ["Codec", "Runnable", "describe", "failed", "format_stack", "in_pieces", "run_call", "whole"]
 
 _FINE = range(200, 400)
 _STATUSES = range(100, 600)
@@ -58,14 +59,35 @@ class Codec(Protocol):
     def encode(self, value: Any) -> bytes:
         """A value as a document."""
 
+    def encode_parts(self, value: Any) -> Any:
+        """The same in ``pieces``, with ``bulk`` data beside it."""
 
-def run_call(handler: Runnable, call: HandlerCall, body: bytes, codec: Codec) -> Part:
+
+def whole(codec: Codec, value: Any, part: Part) -> Part:
+    """The part with a document that says all by itself."""
+    return replace(part, body=_bytes(codec.encode(value)))
+
+
+def in_pieces(codec: Codec, value: Any, part: Part) -> Part:
+    """The part for a store, which can write pieces and a file beside the document: bulk data is not copied."""
+    found = codec.encode_parts(value)
+    first, *more = found.pieces or (b"",)
+    return replace(part, body=first, more=tuple(more), side=tuple(found.bulk))
+
+
+def run_call(
+    handler: Runnable,
+    call: HandlerCall,
+    body: bytes,
+    codec: Codec,
+    encode: Callable[[Codec, Any, Part], Part] = whole,
+) -> Part:
     """Runs the handler and encodes what it gave."""
     began = time.monotonic()
     try:
         if handler.returns_value:
             value = handler.fn(**handler.bind(call.params))
-            part = Part(call.name, "ok", 200, codec.media_type, codec.suffix, _bytes(codec.encode(value)))
+            part = encode(codec, value, Part(call.name, "ok", 200, codec.media_type, codec.suffix))
         else:
             part = _fill(handler, call, body)
     except OobdumpError as error:
@@ -121,7 +143,7 @@ def _bytes(content: Any) -> Bytes:
 
 def _timed(part: Part, began: float) -> Part:
     seconds = time.monotonic() - began
-    return Part(part.handler, part.status, part.code, part.media_type, part.suffix, part.body, seconds, part.error)
+    return replace(part, seconds=seconds)
 
 
 def _message(error: BaseException) -> str:

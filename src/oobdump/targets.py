@@ -24,12 +24,13 @@ _ROLES: tuple[Role, ...] = ("rank", "child", "other")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A worker that can be asked."""
+    """A worker that can be asked; of one that is ``gone`` its end."""
 
     worker: str
     host: str
     rank: int | None
     role: Role
+    gone: bool = False
 
 
 def select(words: Sequence[str], candidates: Iterable[Candidate]) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ def _matching(word: str, there: Sequence[Candidate]) -> Sequence[Candidate]:
     if word == "all":
         return [c for c in there if c.role == "rank"] or there
     if word == "any":
-        return there[:1]
+        return sorted(there, key=lambda c: c.gone)[:1]
     kind, colon, value = word.partition(":")
     if colon and kind in _PREFIXES:
         return [c for c in there if _PREFIXES[kind](c, value)]

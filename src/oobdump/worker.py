@@ -21,18 +21,20 @@ from typing import Any
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
 from oobdump.channels.bell import LOOK
-from oobdump.channels.quiet import Quiet
+from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
+from oobdump.config import Settings, default_root, fallback_dirs, settings
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
 from oobdump.errors import StartError, StoreError
 from oobdump.forks import ForkGuard, at_end_of_child
+from oobdump.guest import Guest
 from oobdump.homecoming import Homecoming
 from oobdump.identity import Identity
+from oobdump.last_words import LastWords
 from oobdump.registration import LEAVE_S, Registration, identity_after_fork, own_identity
 from oobdump.registry import registry
 from oobdump.request import AcceptedRequest, HandlerCall, Request
@@ -78,10 +80,12 @@ class Worker:
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
-        self._signals = signals or Signals(self._bell, self._asks())
+        self._asks = partial(asks, given, self._bell, self._crew, self.ask)
+        self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
+        self.guest = Guest(self._signals, self._note)
         self._doors: Doors | None = None
-        bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
-        self._registration = Registration(self.layout, identity, self.started_at, bells)
+        self._words = LastWords(self._bell.path)
+        self._registration = Registration(self.layout, identity, self.started_at, self._bell.path)
         _guard.on_many = partial(self._crew.give, self._registration.sweep)
         self._count = itertools.count(1)
         self._tidied = 0.0
@@ -102,7 +106,8 @@ class Worker:
             self._signals.rearm_after_fork(self._bell, self._asks())
         else:
             self._signals.arm()
-        self.problems += self._signals.problems
+            self.guest.open()
+        self.problems += [*self._signals.problems, *self._signals.left]
         self._crew.start()
         if not self._inherited:
             self._within(self._stand, STAND_S)
@@ -114,34 +119,37 @@ class Worker:
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
         self._open_doors()
+        self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
 
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._registration.note_end("stopped"), self.settings.store_timeout_s)
+        self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
             self._doors.close()
         self._crew.stop()
         self._bell.stop()
         self._watch.close()
+        self._words.close()
 
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
         self._signals.ignore()
+        if self.identity.pid != os.getpid():
+            return  # the child of a fork in C: all else is its parent's
         if self._within(self._registration.leave, LEAVE_S) is None:
-            self._bell.remove()  # else the FIFO stays, and tells whoever sweeps that an entry stayed, too
+            self._bell.remove()  # else the FIFO stays: whoever sweeps knows that an entry stayed, too
         if self._doors is not None:
             self._doors.leave()
 
     def in_forked_child(self) -> Worker | None:
-        """In a forked child, called on the parent's worker: the child's own, or None if it is disarmed.
-
-        Lets go of the parent's descriptors and touches nothing else of the parent's.
-        """
+        """In a forked child, called on its parent's: its own, or None. The parent keeps all, but for descriptors."""
         self._signals.let_go()
         self._bell.forget()
         self._watch.close()
+        self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
         try:
@@ -166,13 +174,9 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
-        signals = (
-            self._signals.describe()
-            if self._signals.armed
-            else {"off": "; ".join(self._signals.problems) or "by setting"}
-        )
         sockets = {} if self._doors is None else self._doors.describe()
-        return {"request_file": self._watch.describe(), "signal": signals, "bell": {"path": self._bell.path}, **sockets}
+        ours = {"request_file": self._watch.describe(), "signal": self._signals.describe()}
+        return {**ours, "bell": {"path": self._bell.path}, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -189,15 +193,6 @@ class Worker:
             change = partial(self._crew.give, self._write_entry)
             self._doors.problems = self.problems  # one list: torch may come later, with problems of its own
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
-
-    def _asks(self) -> dict[int, Callable[[], None]]:
-        """What each request signal does when it is heard."""
-        chosen, asks = self.settings, {}
-        for signal_name, names in chosen.signals.items():
-            calls = tuple(HandlerCall(name) for name in names)
-            request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
-            asks[signal_number(signal_name)] = Quiet(self._bell, self._crew, partial(self.ask, request, "signal")).heard
-        return asks
 
     def _heard(self, byte: int) -> None:
         if byte >= LOOK:
@@ -227,6 +222,10 @@ class Worker:
 
     def _stand(self) -> None:
         self.identity = self._dispatcher.identity = self._registration.role()
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        self._crew.give(self._write_entry)
 
     def _on_finish(self, ticket: Ticket, store: int | None) -> None:
         self._registration.was_asked = True
@@ -272,8 +271,10 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     *,
     job: str | None = None,
     signals: Mapping[str, str | tuple[str, ...] | list[str]] | str | bool | None = None,
+    share_signals: bool | None = None,
     format: str | None = None,  # noqa: A002 - as in a request
     timeout_s: float | None = None,
+    grace_s: float | None = None,
     watch: str | None = None,
     poll_s: float | None = None,
     store_timeout_s: float | None = None,
@@ -307,7 +308,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
         chosen = settings(**given)
         check(chosen)
         codecs.load_all()
-        problems = [*registry.load_entry_points(), *handlers.load(registry)]
+        problems = [*codecs.load_entry_points(), *registry.load_entry_points(), *handlers.load(registry)]
         made = Worker(chosen, own_identity(chosen.job))
         made.problems += problems
         try:
@@ -319,7 +320,8 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
             os.register_at_fork(before=_before_fork, after_in_parent=_guard.in_parent, after_in_child=_after_fork)
         atexit.register(_at_exit)
         _worker = made
-        return made
+    made.guest.warn(made.identity.rank)
+    return made
 
 
 def stop() -> None:
@@ -368,7 +370,7 @@ def dump(*names: str, format: str | None = None, timeout_s: float | None = None)
 
 
 def _at_exit() -> None:
-    if _worker is not None and _worker.identity.pid == os.getpid():
+    if _worker is not None:
         _worker.leave()
 
 

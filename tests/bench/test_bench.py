@@ -83,3 +83,15 @@ def test_interval_holds_what_it_should() -> None:
     assert interval([1.0] * 20) == (1.0, 1.0)
     low, high = interval([float(number) for number in range(101)])
     assert 20 < low < 50 < high < 80
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_diagnose(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both programs read the same small job and say the same; at this size no figure is judged."""
+    small = ["--ranks", "16", "--entries", "30", "--alone", "8", "64", "--few", "9"]
+    code, printed = run("diagnose", capsys, *small)
+    assert (code, printed["findings"]) == (0, [])
+    assert [row["who"] for row in printed["rows"]] == ["oobdump", "torchfrtrace", "ratio", "oobdump", "oobdump"]
+    assert [row["ranks"] for row in printed["rows"]] == [16, 16, 16, 8, 64]
+    assert all(row["processor s"] > 0 and row["MiB"] > 0 for row in printed["rows"])

@@ -24,7 +24,7 @@ WITHIN_S = 60.0
 """A command takes a tenth of a second; with every core busy it has taken several."""
 
 OUTCOME_KEYS = [
-    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "parts"),
+    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "outside", "parts"),
 ]
 PART_KEYS = ["handler", "status", "code", "media_type", "path", "size", "error"]
 REQUEST_KEYS = ["schema_version", "request_id", "job", "dump_dir", "outcomes"]
@@ -154,22 +154,23 @@ def test_a_handler_that_is_not_there_is_a_finding(job):
 
 
 @pytest.mark.slow
-def test_who_cannot_answer_is_said(tmp_path):
-    """A stopped rank is ``no_answer`` with its state, 75; if nobody answers, 69. Nobody waits for ever."""
+def test_who_cannot_answer_is_looked_at_from_outside(tmp_path):
+    """A stopped rank has its state and its stacks from outside: a finding, 1, also where all are stopped."""
     with hanging(tmp_path, "idle", "idle") as job:
         os.kill(job.pids[1], signal.SIGSTOP)
-        document = job.json("request", "stacks", *IMPATIENT, code=75)
-        assert [outcome["status"] for outcome in document["outcomes"]] == ["ok", "no_answer"]
-        missing = document["outcomes"][1]
-        assert (missing["answered_by"], missing["state"], missing["parts"]) == (None, "stopped", [])
+        document = job.json("request", "stacks", *IMPATIENT, code=1)
+        assert [outcome["status"] for outcome in document["outcomes"]] == ["ok", "ok"]
+        stopped = document["outcomes"][1]
+        assert (stopped["answered_by"] in ("client", "sentinel"), stopped["state"]) == (True, "stopped")
+        assert "wait_for_nothing" in Path(stopped["parts"][0]["path"]).read_text()
         stacks = job.run("stacks")
-        assert stacks.returncode == 75
-        assert "1 of 2 ranks answered; no answer: [1]" in stacks.stdout
+        assert stacks.returncode == 1
+        assert "2 of 2 ranks answered" in stacks.stdout
+        assert "no rank stands apart" in stacks.stdout, "stacks from outside merge with the worker's own"
         os.kill(job.pids[0], signal.SIGSTOP)
         done = job.run("request", "stacks", *IMPATIENT)
-        assert done.returncode == 69
-        assert "0 of 2 ranks answered; no answer: [0-1]" in done.stdout
-        assert "(state T)" in done.stdout
+        assert done.returncode == 1
+        assert "ranks 0-1: stopped: " in done.stdout
 
 
 def test_handlers_that_misbehave(tmp_path):
@@ -223,7 +224,9 @@ def test_signal_is_answered(job):
 
 def test_several_are_signalled(job):
     """Each pid has its own dump, and one that is no worker's is refused while the others are answered: 75."""
-    document = job.json("signal", *job.pids, 1, code=75)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        document = job.json("signal", *job.pids, other.pid, code=75)
+        other.kill()
     assert [outcome["status"] for outcome in document["outcomes"]] == ["ok", "ok", "ok", "refused"]
     assert document["request_id"] is None
     assert len({outcome["request_id"] for outcome in document["outcomes"]}) == 4
@@ -235,8 +238,9 @@ def test_who_does_not_expect_the_signal_is_not_sent_it(job, tmp_path):
     """A process that is not armed, and an armed one for another signal, live on; what to do instead is said."""
     with programs.running("idle", tmp_path / "bare", bare=True) as bare:
         done = job.run("signal", bare.pid)
-        assert done.returncode == 69
+        assert done.returncode == 1
         assert "has not called oobdump.start()" in done.stdout
+        assert "ok (client)" in done.stdout, "it is looked at from outside instead"
         assert proc.settled(bare.pid, "lock")
     done = job.run("signal", job.pids[2], "--signal", "SIGUSR2")
     assert done.returncode == 69
@@ -245,7 +249,7 @@ def test_who_does_not_expect_the_signal_is_not_sent_it(job, tmp_path):
 
 
 def test_a_stopped_worker_gives_no_dump(tmp_path):
-    """Who cannot answer a signal is said, with its state, when the time is up."""
+    """Who cannot answer a signal is said, with its state, when the time is up before its grace is."""
     with hanging(tmp_path, "idle") as job:
         os.kill(job.pids[0], signal.SIGSTOP)
         (outcome,) = job.json("signal", job.pids[0], "--timeout", "0.3", code=69)["outcomes"]
@@ -280,8 +284,9 @@ def test_ps_lists_the_living_and_the_dead(tmp_path):
         assert [worker["rank"] for worker in job.json("ps")["workers"]] == [0]
         dead = job.json("ps", "--all")["workers"][1]
         assert (dead["alive"], dead["ended"]["how"]) == (False, "found gone")
-        (asked,) = job.json("request", "ping")["outcomes"]
-        assert asked["rank"] == 0
+        asked, fallen = job.json("request", "ping", code=1)["outcomes"]
+        assert (asked["rank"], asked["status"]) == (0, "ok")
+        assert (fallen["rank"], fallen["answered_by"] in ("client", "sentinel")) == (1, True), "its end is told"
 
 
 @pytest.mark.slow
@@ -312,14 +317,14 @@ def test_from_question_to_pruning(tmp_path):
 
 
 def test_the_dumps_of_an_ended_job_are_read(tmp_path):
-    """When every worker has gone its dumps are still listed, shown and merged; asking is 69."""
+    """When every worker has gone its dumps are still listed, shown and merged; asking tells how each ended."""
     with hanging(tmp_path, "lock") as job:
         job.json("request", "stacks")
     assert job.run("ls").returncode == 0
     assert "wait_for_lock" in job.run("stacks").stdout
     done = job.run("stacks", "--ask")
-    assert done.returncode == 69
-    assert "no worker of job job is running" in done.stderr
+    assert done.returncode == 1
+    assert "the worker is gone" in done.stdout
 
 
 # -- pipes and terminals ---------------------------------------------------------------------------------------------
@@ -385,7 +390,7 @@ def test_a_terminal_gets_a_live_line_and_colours(tmp_path):
         os.kill(job.pids[1], signal.SIGSTOP)
         env = environment(job.root, COLUMNS="80")
         code, seen = in_terminal(command("request", "ping", *IMPATIENT), env)
-        assert code == 75
+        assert code == 1
         assert "1 of 2 answered (ok 1), " in seen
         assert seen.index("answered (ok 1)") < seen.index("\x1b[2K") < seen.index("seconds")
         assert "\x1b[32mok" in seen

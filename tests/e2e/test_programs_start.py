@@ -30,7 +30,7 @@ PY_SPY = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}
 needs_py_spy = pytest.mark.skipif(PY_SPY is None, reason="py-spy is not installed")
 
 EVERY = [
-    pytest.param(name, marks=[pytest.mark.torch, pytest.mark.slow] if program.ranks else [])
+    pytest.param(name, marks=[pytest.mark.torch, pytest.mark.slow] if program.ranks or program.torch else [])
     for name, program in programs.PROGRAMS.items()
 ]
 
@@ -45,12 +45,17 @@ def spied(pid: int) -> list[dict[str, Any]] | None:
 def functions(pid: int, *, main_only: bool = False) -> set[str]:
     """The names, without their classes, of the functions on the stacks of a process or of its main thread.
 
-    The main thread goes by its name: without pausing it, ``py-spy`` knows no thread ids before 3.11.
+    The main thread goes by its name, or is the only one: without pausing it, ``py-spy`` knows no thread ids before
+    3.11, and at the end of the interpreter the names are gone.
     """
     for _ in range(ATTEMPTS):
         threads = spied(pid)
         if threads is not None:
-            chosen = [thread for thread in threads if not main_only or thread["thread_name"] == "MainThread"]
+            chosen = [
+                thread
+                for thread in threads
+                if not main_only or thread["thread_name"] == "MainThread" or len(threads) == 1
+            ]
             return {frame["name"].rpartition(".")[2] for thread in chosen for frame in thread["frames"]}
     raise AssertionError(f"py-spy never managed to read {pid}")
 

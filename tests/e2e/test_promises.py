@@ -121,7 +121,7 @@ import os, signal, time, glob
 seen = []
 signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
 import oobdump
-worker = oobdump.start()
+worker = oobdump.start(share_signals=True)
 os.kill(os.getpid(), signal.SIGUSR1)
 deadline = time.monotonic() + 10
 while not (seen and glob.glob(worker.layout.dumps + "/*/*/manifest.json")) and time.monotonic() < deadline:
@@ -138,7 +138,7 @@ def test_the_c_handler_that_was_there_before_is_called_too(tmp_path: Path) -> No
 import os, signal, time, glob, faulthandler, sys
 faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
 import oobdump
-worker = oobdump.start()
+worker = oobdump.start(share_signals=True)
 os.kill(os.getpid(), signal.SIGUSR1)
 deadline = time.monotonic() + 10
 while not glob.glob(worker.layout.dumps + "/*/*/manifest.json") and time.monotonic() < deadline:

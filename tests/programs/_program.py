@@ -24,11 +24,15 @@ MUTEX_BYTES = 128
 
 
 def arm() -> None:
-    """Start oobdump as a user would, unless the program runs bare."""
+    """Start oobdump as a user would, unless the program runs bare; then, perhaps, another tool (``_peers``)."""
     if not BARE:
         import oobdump  # a bare program runs without it
 
         oobdump.start()
+    elif peer := os.environ.get("PROGRAM_PEER"):
+        import _peers
+
+        _peers.arm_for(peer)
 
 
 def ready() -> None:

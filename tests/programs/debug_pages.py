@@ -20,7 +20,7 @@ def serve() -> None:
     """Start PyTorch's own pages over our server; the loopback's name stands for the host's, which need not resolve."""
     pages._WorkerServer = control_plane._WorkerServer
     socket.gethostname = lambda: "localhost"
-    pages.start_debug_server(port=int(os.environ["DEBUG_PORT"]), fetch_timeout=30.0)
+    pages.start_debug_server(port=int(os.environ.get("DEBUG_PORT", "0")), fetch_timeout=30.0)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""500 threads wait for one lock (``wait_with_the_others``) and the main thread too: ``wait_beside_many``."""
+"""500 threads wait for one lock (``wait_with_the_others``) and the main thread too: ``wait_beside_many``.
+
+The environment's ``THREADS`` is another number of them.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 
 from _program import arm, held_lock, ready
 
-THREADS = 500
+THREADS = int(os.environ.get("THREADS", "500"))
 """Five times what faulthandler prints before it leaves the main thread out."""
 
 STACK_BYTES = 256 * 1024

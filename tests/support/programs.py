@@ -46,7 +46,8 @@ class Program:
     """What a program promises once it is ready: each main thread is in ``frame``, waiting as ``wait`` says.
 
     ``frames`` names further frames, each in some thread of some of its processes; ``trap`` the
-    function that a thread stays in once the program is released.
+    function that a thread stays in once the program is released; ``torch`` whether it imports torch
+    (as every program with ``ranks`` does).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Program:
     announcements: int = 1
     ranks: int = 0
     trap: str = ""
+    torch: bool = False
 
     @property
     def path(self) -> Path:
@@ -85,6 +87,21 @@ _ALL = (
     Program("idle", "wait_for_nothing"),
     Program("queue_child", "main", "any", ("child_waits_for_work", "parent_waits_for_child"), announcements=2),
     Program("user_handlers", "wait_to_be_asked"),
+    Program("c_sum", "sum_in_c", "running"),
+    Program("c_deque", "drain_in_c", "running"),
+    Program("regex", "match_for_ever", "running"),
+    Program("deep_recursion", "wait_at_the_bottom", frames=("enter_the_recursion",)),
+    Program("fork_child", "main", "any", ("acquire_what_nobody_holds", "parent_waits_for_child"), announcements=2),
+    Program("dataloader_worker", "fetch_a_batch", "any", ("read_one_sample",), announcements=2, torch=True),
+    Program("asyncio_blocked", "block_the_loop"),
+    Program("d_state_thread", "wait_for_the_thread", frames=("wait_in_vfork",)),
+    Program("no_descriptors", "wait_without_descriptors"),
+    Program("no_memory", "wait_without_memory"),
+    Program("signal_blocked", "wait_with_signal_blocked"),
+    Program("finalising", "wait_while_finalising"),
+    Program("crash", "wait_to_crash", "any"),
+    Program("torch_gil_held", "wait_in_c_with_gil", torch=True),
+    Program("eats_memory", "wait_until_released", "any"),
     Program("no_sockets", "wait_without_sockets"),
     Program("no_inotify", "wait_without_events"),
     Program("no_imports", "wait_while_imports_fail"),

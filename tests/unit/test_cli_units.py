@@ -52,7 +52,7 @@ from oobdump.store.layout import Layout
 from oobdump.store.writer import DumpWriter
 
 OUTCOME_KEYS = [
-    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "parts"),
+    *("worker", "rank", "host", "pid", "role", "status", "answered_by", "state", "seconds", "why", "outside", "parts"),
 ]
 PART_KEYS = ["handler", "status", "code", "media_type", "path", "size", "error"]
 MEDIA_TYPES = {"json": "application/json", "msgpack": "application/msgpack", "pkl": "application/vnd.oobdump.pickle"}
@@ -182,12 +182,15 @@ def test_help_imports_no_command():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_as_the_table_says(name):
-    """Each command has the name of the table, help, and the options that every command has."""
+    """Each command has the name of the table, help, and the options that every command has.
+
+    ``convert`` is about a file: no job is looked for.
+    """
     command = app.get_command(click.Context(app), name)
     assert command is not None
     assert command.name == name
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {"--dir", "--job", "--json"} <= options
+    assert {"--dir", "--job", "--json"} - ({"--dir", "--job"} if name == "convert" else set()) <= options
     assert run(name, "--help").exit_code == 0
 
 
@@ -593,11 +596,22 @@ def test_ps_survives_hostile_channels(job, channels):
 
 
 def test_nobody_running_is_69_and_drops_nothing(job):
-    """With no worker alive the request is not made: 69, and the inbox is empty."""
-    job.worker(0, pid=ended_pid())
+    """With no worker alive, and all ended well, the request is not made: 69, and the inbox is empty."""
+    job.worker(0, pid=ended_pid(), ended={"at_s": 1.0, "how": "stopped"})
     done = job.run("request", "stacks", "--json")
     assert done.exit_code == 69
     assert json.loads(done.stdout)["error"]["code"] == 69
+    assert os.listdir(job.layout.inbox) == []
+
+
+def test_the_end_of_a_worker_is_told_when_nobody_runs(job):
+    """With no worker alive each that did not end well has an outcome: a finding, and nothing is dropped."""
+    identity = job.worker(0, pid=ended_pid())
+    done = job.run("request", "stacks", "--json")
+    assert done.exit_code == 1, done.output
+    (outcome,) = json.loads(done.stdout)["outcomes"]
+    assert (outcome["worker"], outcome["state"], outcome["answered_by"]) == (identity.worker, "gone", "client")
+    assert "cause unknown" in outcome["why"]
     assert os.listdir(job.layout.inbox) == []
 
 
@@ -1186,20 +1200,22 @@ def test_another_incarnation_is_never_signalled(job, caught):
     older = replace(entry_of(job, identity).identity, start_ticks=1)
     roster.write(job.layout, replace(entry_of(job, identity), identity=older))
     done = job.run("signal", str(os.getpid()))
-    assert done.exit_code == 69
-    assert "is gone" in done.stdout
+    assert done.exit_code == 1
+    assert "is gone" in " ".join(done.stdout.split())
     assert caught == []
 
 
-def test_unknown_processes_are_refused(job, caught):
-    """A pid that is in no roster, or no process at all, is refused, and nothing is sent."""
+def test_unknown_processes_are_never_signalled(job, caught):
+    """A Python program that is in no roster is looked at from outside, no process at all refused; nothing is sent."""
     gone = ended_pid()
     done = job.run("signal", os.getpid(), gone, "--json")
-    assert done.exit_code == 69
+    assert done.exit_code == 75
     document = json.loads(done.stdout)
     assert list(document) == ["schema_version", "signal", "request_id", "job", "dump_dir", "outcomes"]
-    assert [each["status"] for each in document["outcomes"]] == ["refused", "refused"]
     assert [each["answered_by"] for each in document["outcomes"]] == ["client", "client"]
+    assert [each["state"] for each in document["outcomes"]] == ["unreachable", None]
+    (stacks,) = [part for part in document["outcomes"][0]["parts"] if part["handler"] == "stacks"]
+    assert "test_unknown_processes_are_never_signalled" in Path(stacks["path"]).read_text()
     assert "is in no roster" in document["outcomes"][0]["why"]
     assert "there is no process" in document["outcomes"][1]["why"]
     assert caught == []
@@ -1209,8 +1225,8 @@ def test_the_worker_of_another_machine_is_refused(job, caught):
     """A worker of another host that has the same pid is not this process."""
     job.worker(0, machine=ELSEWHERE)
     done = job.run("signal", str(os.getpid()))
-    assert done.exit_code == 69
-    assert "is in no roster" in done.stdout
+    assert done.exit_code == 1
+    assert "is in no roster" in " ".join(done.stdout.split())
     assert caught == []
 
 

@@ -11,6 +11,7 @@ import gc
 import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -23,12 +24,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from oobdump import codecs
 from oobdump.codecs import base, kinds, model, peek
+from oobdump.codecs.budget import MAX_DEPTH, MAX_ITEMS, Budget, Purse
 from oobdump.codecs.kinds import Marked
+from oobdump.codecs.raw import Inline
 from oobdump.errors import CodecError
 from strategies_values import canon, keys, values
 
@@ -89,8 +92,9 @@ def test_a_dump_can_be_converted_from_format_to_format(value):
 def test_a_walk_and_a_direct_encoding_mean_the_same(value):
     """The quick way is only quicker."""
     for codec in ALL:
-        tree = model.walk(value, codec.form).tree
-        assert canon(codec.decode(codec.write(tree))) == canon(value)
+        tree = model.walk(value, codec.format.form, Purse(Budget(), 60.0))
+        (document,) = codec.format.write(tree, Inline())
+        assert canon(codec.decode(document)) == canon(value)
 
 
 @given(value=values)
@@ -114,7 +118,8 @@ def test_msgpack_without_this_package_reads_every_document(value):
 
 @given(value=values)
 def test_plain_pickle_reads_every_value_as_itself(value):
-    """Standard values need no unpickler of ours."""
+    """Standard values need no unpickler of ours, but for those that pickle itself has no form for."""
+    assume(not re.search("mappingproxy|Ellipsis|NotImplemented|memory", repr(value)))
     assert canon(pickle.loads(pickle_codec.encode(value))) == canon(value)
 
 
@@ -130,7 +135,8 @@ def test_integers_beyond_64_bits_are_tagged_in_both_text_and_msgpack():
     """No reader rounds them without a word."""
     assert json_codec.encode(2**64) == b'{"$oobdump":"int","v":"0x10000000000000000"}'
     assert json_codec.encode(2**64 - 1) == b"18446744073709551615"
-    assert msgpack.unpackb(msgpack_codec.encode([-(2**63) - 1])) == [{"$oobdump": "int", "v": "-0x8000000000000001"}]
+    (ext,) = msgpack.unpackb(msgpack_codec.encode([-(2**63) - 1]))
+    assert (ext.code, msgpack.unpackb(ext.data)) == (79, ["int", "-0x8000000000000001"])
 
 
 @each
@@ -497,7 +503,7 @@ def test_extreme_nesting_is_cut_marked_and_counted(codec, wrap):
 
 
 @each
-@pytest.mark.parametrize("depth", [1, model.MAX_DEPTH - 1, model.MAX_DEPTH])
+@pytest.mark.parametrize("depth", [1, MAX_DEPTH - 1, MAX_DEPTH])
 def test_nesting_within_the_budget_is_whole(codec, depth):
     """In plain containers and in tagged ones."""
     for wrap in (lambda inner: [inner], lambda inner: (inner,), lambda inner: {1: inner}):
@@ -547,13 +553,12 @@ def test_pickle_keeps_cycles_and_sharing():
 
 
 @each
-def test_shared_parts_are_not_multiplied_beyond_the_budget(codec, monkeypatch):
+def test_shared_parts_are_not_multiplied_beyond_the_budget(codec):
     """A graph written as nested lists has 2**60 paths; its encoding ends, marked, and within the budget."""
-    monkeypatch.setattr(model, "MAX_ITEMS", 10_000)
     value: Any = []
     for _ in range(60):
         value = [value, value]
-    found = codec.encode_counting(value)
+    found = codec.encode_counting(value, Budget(items=10_000))
     assert (found.cut > 0) == (codec.name != "pickle")
     assert len(found.data) < 4_000_000
 
@@ -562,7 +567,7 @@ def test_shared_parts_are_not_multiplied_beyond_the_budget(codec, monkeypatch):
 @pytest.mark.parametrize("extra", [0, 7])
 def test_items_beyond_the_budget_are_left_out_and_counted(codec, extra):
     """The mark holds what was kept and the number of what was not."""
-    value = [*[0] * (model.MAX_ITEMS - 1 + extra)]
+    value = [*[0] * (MAX_ITEMS - 1 + extra)]
     found = back(codec, value)
     if extra:
         assert (found.kind, found.why, found.omitted + len(found.value)) == ("cut", "items", len(value))
@@ -572,10 +577,9 @@ def test_items_beyond_the_budget_are_left_out_and_counted(codec, extra):
 
 
 @each
-def test_objects_beyond_the_budget_are_left_out_and_counted(codec, monkeypatch):
+def test_objects_beyond_the_budget_are_left_out_and_counted(codec):
     """Whether the walk meets the end of the budget or the pickler does; nothing else is lost."""
-    monkeypatch.setattr(model, "MAX_ITEMS", 50)
-    found = codec.encode_counting([[object() for _ in range(99)], 1])
+    found = codec.encode_counting([[object() for _ in range(99)], 1], Budget(items=50))
     outer = codec.decode(found.data)
     (inner,) = outer.value
     assert (found.unknown, found.cut) == (49, 2)  # the inner list is itself an item
@@ -583,11 +587,10 @@ def test_objects_beyond_the_budget_are_left_out_and_counted(codec, monkeypatch):
     assert [(cut.why, cut.omitted) for cut in (outer, inner)] == [("items", 1), ("items", 50)]
 
 
-def test_a_dict_that_is_cut_is_still_a_dict_of_whole_entries(monkeypatch):
+def test_a_dict_that_is_cut_is_still_a_dict_of_whole_entries():
     """Keys are never parted from their values, tagged or not."""
-    monkeypatch.setattr(model, "MAX_ITEMS", 5)
     for value in ({str(n): n for n in range(9)}, {n: n for n in range(9)}):
-        found = back(json_codec, value)
+        found = json_codec.decode(json_codec.encode(value, Budget(items=5)))
         assert (found.why, found.omitted) == ("items", 9 - len(found.value))
         assert found.value.items() < value.items()
 
@@ -689,15 +692,18 @@ def test_plain_data_is_not_walked_in_python(codec, monkeypatch):
 @each
 def test_when_even_the_walk_fails_the_document_says_so(codec, monkeypatch):
     """Out of memory, say: an answer all the same."""
+    calls = []
 
-    def once(*_: object) -> Any:
-        monkeypatch.undo()
-        raise MemoryError
+    def thrice(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) <= 3:
+            raise MemoryError
+        return model.walk(*args)
 
-    monkeypatch.setattr(base, "walk", once)
+    monkeypatch.setattr(base, "walk", thrice)
     found = codec.encode_counting(nested(20_000))
-    assert found.cut == 1
-    assert "MemoryError" in codec.decode(found.data).why
+    assert (found.cut, len(calls)) == (1, 4)
+    assert "could not be encoded" in codec.decode(found.data).why
 
 
 # -- decoders --------------------------------------------------------------------------------------------
@@ -841,7 +847,8 @@ def test_a_pickle_cannot_alter_a_class_that_it_may_use(name):
 
 @given(value=keys)
 def test_pickles_written_by_plain_pickle_are_read(value):
-    """Standard values of other writers, whichever protocol."""
+    """Standard values of other writers, whichever protocol; but a zone's names `getattr`, which is refused."""
+    assume("zoneinfo" not in repr(value))
     for protocol in (2, 4, 5):
         data = pickle.dumps(value, protocol)
         assert canon(pickle_codec.decode(data)) == canon(pickle.loads(data))

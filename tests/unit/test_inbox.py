@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -442,7 +443,7 @@ def test_a_file_that_is_older_than_every_worker_is_rejected(tmp_path, clock):
     """It was meant for those who ran before; the oldest that is alive counts, not a dead one."""
     layout = strategies.job_at(tmp_path / "root")
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    roster.write(layout, roster.Entry(strategies.identity_of(child.pid, 0), 0))
+    roster.write(layout, roster.Entry(replace(strategies.identity_of(child.pid, 0), attempt=7), 0))
     drop(layout, "old")
     time.sleep(TICK_S)
     roster.write(layout, roster.Entry(OTHER, 0))

@@ -16,6 +16,7 @@ from oobdump.handlers.stacks import stacks as stacks_handler
 from oobdump.job.merge import Merged, StackTree, build, every_thread, join, merge
 from oobdump.job.plain import merged_to_plain
 from oobdump.job.ranks import parse_ranks
+from oobdump.job.stack_bytes import StackBytes
 from oobdump.job.stacks import (
     OMITTED,
     Frame,
@@ -571,3 +572,53 @@ def test_a_number_of_any_length_is_a_problem():
     """Python refuses to write very long integers as text: the reason never tries."""
     assert isinstance(parse_stacks("w", 0, value(pid=10**5000, schema_version=10**5000)), Problem)
     assert isinstance(parse_stacks("w", 0, value(pid=10**5000)), Problem)
+
+
+# -- stacks from their bytes -----------------------------------------------------------------------------------------
+
+TRICKY = ["all_reduce", "<listcomp>", "a]b", 'a"frames":[1]', "a\\\\", '\\"frames":[', "", "\u2028", "[", "\\u005d"]
+"""Function and thread names that look like what the cutting looks for."""
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(TRICKY), st.lists(st.sampled_from(TRICKY), max_size=3)), max_size=4), st.data()
+)
+def test_stacks_from_bytes_are_those_from_values(threads, data) -> None:
+    """Whatever is in the names, with locals or without, torn or whole: the same as from the decoded value."""
+    document = value()
+    document["threads"] = [
+        {
+            **document["threads"][0],
+            "name": name,
+            "frames": [{"file": "f", "line": 1, "function": each} for each in names],
+        }
+        for name, names in threads
+    ]
+    if data.draw(st.booleans()):
+        for thread in document["threads"]:
+            thread["frames"] = [{**frame, "locals": {"frames": "[1]"}} for frame in thread["frames"]]
+    separators = data.draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    content = json.dumps(document, ensure_ascii=data.draw(st.booleans()), separators=separators).encode()
+    quick = StackBytes(json.loads)
+    for rank in range(2):
+        assert quick.parse("w", rank, content) == parse_stacks("w", rank, document)
+
+
+@pytest.mark.parametrize("frames", [[1], [{"file": 1}], [{"file": "f", "line": -1, "function": "g"}]])
+def test_damaged_frames_in_bytes_are_the_same_problem(frames) -> None:
+    """The reason says the same place as for a decoded value."""
+    document = value()
+    document["threads"][0]["frames"] = frames
+    content = json.dumps(document, separators=(",", ":")).encode()
+    found = StackBytes(json.loads).parse("w", 3, content)
+    assert found == parse_stacks("w", 3, document)
+    assert isinstance(found, Problem)
+
+
+def test_equal_stacks_of_two_workers_are_one_object() -> None:
+    """What was seen as bytes is not decoded again, however the rest of the part differs."""
+    quick = StackBytes(json.loads)
+    contents = [json.dumps({**value(), "pid": pid}, separators=(",", ":")).encode() for pid in (1, 2)]
+    one, two = (quick.parse("w", rank, content) for rank, content in enumerate(contents))
+    assert one.threads[0].frames is two.threads[0].frames
+    assert (one.pid, two.pid) == (1, 2)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from oobdump.answer import Ticket
 from oobdump.channels.bell import Bell
+from oobdump.config import Settings, signal_number
 from oobdump.crew import Crew
 from oobdump.errors import Refused
+from oobdump.request import HandlerCall, Request
 
-__all__ = ["QUIET_AT_MOST_S", "QUIET_FACTOR", "QUIET_S", "Quiet"]
+__all__ = ["QUIET_AT_MOST_S", "QUIET_FACTOR", "QUIET_S", "Quiet", "asks"]
 
 QUIET_S = 0.1
 """At least so long between two dumps that one signal asks for."""
@@ -28,6 +31,18 @@ QUIET_AT_MOST_S = 1.0
 """But never longer than this: on a busy worker a dump takes long because it waits, and a person waits for it."""
 
 _LONGEST_ANSWER_S = 3600.0
+
+
+def asks(
+    chosen: Settings, bell: Bell, crew: Crew, ask: Callable[[Request, str], Ticket]
+) -> dict[int, Callable[[], None]]:
+    """What each request signal does when it is heard, by its number."""
+    found = {}
+    for name, handlers in chosen.signals.items():
+        calls = tuple(HandlerCall(handler) for handler in handlers)
+        request = Request(calls, chosen.format, timeout_s=chosen.timeout_s)
+        found[signal_number(name)] = Quiet(bell, crew, partial(ask, request, "signal")).heard
+    return found
 
 
 class Quiet:

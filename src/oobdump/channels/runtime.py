@@ -7,6 +7,7 @@ Bells and sockets of workers that are gone are swept: a killed worker cannot rem
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 
 from oobdump.channels.bell import Bell
@@ -16,6 +17,11 @@ from oobdump.identity import Identity, is_alive, parse_name
 from oobdump.store import atomic
 
 __all__ = ["left_by_the_dead", "open_bell", "sweep"]
+
+WORDS = ".last_words"
+
+KEEP_WORDS_S = 7 * 86400.0
+"""As long as dumps are kept: nobody asks later."""
 
 
 def open_bell(runtime_dir: str | None, identity: Identity, on_byte: Callable[[int], None]) -> tuple[Bell, list[str]]:
@@ -35,13 +41,26 @@ def left_by_the_dead(directory: str, here: Identity) -> dict[str, list[str]]:
     """What dead workers of this machine left in a job's runtime directory: paths by worker."""
     left: dict[str, list[str]] = {}
     for name in os.listdir(directory):
-        worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock")
+        worker = name.removeprefix("torch.").removesuffix(".fifo").removesuffix(".sock").removesuffix(WORDS)
         parsed = parse_name(worker)
         if parsed is None or parsed[1] != here.host or parsed[2] == here.pid:
             continue
         if is_alive(here.machine, parsed[2], None) is False:
-            left.setdefault(worker, []).append(f"{directory}/{name}")
+            paths = left.setdefault(worker, [])
+            if not _still_read(f"{directory}/{name}"):
+                paths.append(f"{directory}/{name}")
     return left
+
+
+def _still_read(path: str) -> bool:
+    """Whether it holds last words that somebody may still want."""
+    if not path.endswith(WORDS):
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size > 0 and time.time() - found.st_mtime < KEEP_WORDS_S
 
 
 def sweep(paths: Iterable[str]) -> None:

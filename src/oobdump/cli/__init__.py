@@ -27,10 +27,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "ps": ("oobdump.cli.ps:ps", "List the workers."),
         "request": ("oobdump.cli.request:request", "Ask the workers of a job, and wait for their answers."),
         "stacks": ("oobdump.cli.stacks:stacks", "Show the stacks of all ranks, merged."),
+        "diagnose": ("oobdump.cli.diagnose:diagnose", "Ask everybody, and say which rank hangs, where and why."),
         "signal": ("oobdump.cli.signal:signal_", "Send workers the request signal, and wait for their dumps."),
         "ls": ("oobdump.cli.ls:ls", "List the dumps of a job, newest first."),
-        "show": ("oobdump.cli.show:show", "Show what was answered."),
+        "show": ("oobdump.cli.show:show", "Show what was answered, or what is in a file."),
+        "convert": ("oobdump.cli.convert:convert", "Write a part in another format."),
         "handlers": ("oobdump.cli.handlers:handlers", "List what can be asked."),
+        "doctor": ("oobdump.cli.doctor:doctor", "Find out what would make a dump fail."),
         "prune": ("oobdump.cli.prune:prune", "Remove old dumps."),
     }
 )

@@ -20,12 +20,13 @@ from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.client import Client, Outcome
 from oobdump.http_client import ask_by_http
+from oobdump.inbox import candidates
 from oobdump.request import AcceptedRequest, Request
 from oobdump.response import Status
-from oobdump.targets import Candidate, select
+from oobdump.targets import select
 from oobdump.wire import read_request, request_to_bytes
 
-__all__ = ["ask", "ask_over_http", "progress_line"]
+__all__ = ["ask", "ask_over_http", "check", "live", "progress_line"]
 
 HTTP_VARIABLE = "OOBDUMP_HTTP_TOKEN"
 """What a worker is started with for its TCP port, the asker has too; an option would show in `ps`."""
@@ -55,18 +56,20 @@ def ask_over_http(client: Client, request: Request) -> list[Outcome]:
 def _checked(client: Client, request: Request) -> Request:
     """The request as an acceptor will read it, for somebody who runs."""
     request = read_request(request_to_bytes(request), "json")
-    entries = [entry for entry in client.workers()[0] if entry.alive() is not False]
-    if not entries:
+    check(client, request.targets)
+    return request
+
+
+def check(client: Client, targets: Sequence[str]) -> None:
+    """Whether somebody is there who could be asked. Raises ``CommandError``; ``RequestError`` for a wrong target."""
+    running, gone = client.reachable()
+    if not running and not gone:
         raise CommandError(
             f"no worker of job {client.layout.job} is running: it ended, or is not armed by oobdump.start(); "
             "`oobdump ps --all` shows who was there",
             ExitCode.NOBODY_ANSWERED,
         )
-    select(
-        request.targets,
-        (Candidate(entry.worker, entry.identity.host, entry.identity.rank, entry.identity.role) for entry in entries),
-    )
-    return request
+    select(targets, candidates(running, gone))
 
 
 def progress_line(asked: Sequence[str], known: Sequence[Outcome], seconds: float) -> str:
@@ -80,21 +83,28 @@ def progress_line(asked: Sequence[str], known: Sequence[Outcome], seconds: float
 @contextmanager
 def _live_line(accepted: AcceptedRequest) -> Iterator[Callable[[list[Outcome]], None]]:
     """A line on stderr that follows what is known, if stderr is a terminal; it goes when the waiting ends."""
+    latest: list[Outcome] = []
+    began = time.monotonic()
+
+    def progress(known: list[Outcome]) -> None:
+        latest[:] = known
+
+    with live(lambda: progress_line(accepted.asked, latest, time.monotonic() - began)):
+        yield progress
+
+
+@contextmanager
+def live(text: Callable[[], str]) -> Iterator[None]:
+    """A line on stderr that is asked for its text again and again, if stderr is a terminal; gone at the end."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield
         return
     from rich.console import Console  # noqa: PLC0415 - 80 ms, and only where a person waits
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    latest: list[Outcome] = []
-    began = time.monotonic()
-
     def line() -> Text:
-        return Text(progress_line(accepted.asked, latest, time.monotonic() - began), overflow="ellipsis", no_wrap=True)
-
-    def progress(known: list[Outcome]) -> None:
-        latest[:] = known
+        return Text(text(), overflow="ellipsis", no_wrap=True)
 
     console = Console(file=sys.stderr, no_color=not output.colours(sys.stderr))
     with Live(
@@ -105,4 +115,4 @@ def _live_line(accepted: AcceptedRequest) -> Iterator[Callable[[list[Outcome]], 
         redirect_stdout=False,
         redirect_stderr=False,
     ):
-        yield progress
+        yield

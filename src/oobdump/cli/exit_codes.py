@@ -31,7 +31,8 @@ class ExitCode(enum.IntEnum):
 MEANINGS = MappingProxyType(
     {
         ExitCode.FINE: "everything went well; whoever was asked answered",
-        ExitCode.FINDING: "all that were asked answered, and some answer is an error, a timeout or a refusal",
+        ExitCode.FINDING: "all have an answer, and some is an error, a timeout or a refusal, or is from outside; "
+        "or `doctor` found an error or a warning, or `diagnose` anything but a healthy job",
         ExitCode.USAGE: "the command line, the request, a setting or the name of the job is wrong; nothing was asked",
         ExitCode.NO_DUMPS: "there is no such dump, or it cannot be read",
         ExitCode.NOBODY_ANSWERED: "nobody that was asked answered, or nobody is there to be asked",

@@ -37,7 +37,7 @@ SCHEMA_VERSION = 1
 
 def answered(outcome: Outcome) -> bool:
     """Whether anybody answered for that worker (what we refuse or miss ourselves is no answer)."""
-    return outcome.status != "no_answer" and outcome.answered_by != "client"
+    return outcome.status != "no_answer" and (outcome.answered_by != "client" or outcome.dump is not None)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
@@ -47,7 +47,12 @@ def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
         return ExitCode.NOBODY_ANSWERED
     if count < len(outcomes):
         return ExitCode.PARTIAL
-    return ExitCode.FINE if all(outcome.status == "ok" for outcome in outcomes) else ExitCode.FINDING
+    return ExitCode.FINE if all(map(_fine, outcomes)) else ExitCode.FINDING
+
+
+def _fine(outcome: Outcome) -> bool:
+    """Whether the worker itself answered, and well: one that had to be looked at from outside is a finding."""
+    return outcome.status == "ok" and outcome.answered_by == "worker"
 
 
 def document(layout: Layout, accepted: AcceptedRequest, outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -88,6 +93,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "seconds": outcome.seconds,
         "why": outcome.why,
+        "outside": None if outcome.outside is None else outcome.outside.directory,
         "parts": [_part(record, directory) for record in outcome.parts],
     }
 
@@ -170,7 +176,8 @@ def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _causes(outcome: Outcome) -> Iterator[str]:
     if outcome.why:
-        yield f"{outcome.status}: {outcome.why}"
+        seen = outcome.status != "no_answer" and outcome.dump is not None
+        yield f"{outcome.state if seen else outcome.status}: {outcome.why}"
     for record in outcome.parts:
         if record.status != "ok":
             said = "" if record.error is None else f": {record.error.type}: {record.error.message}"

@@ -26,6 +26,9 @@ SCHEMA_VERSION = 1
 
 _ALIVE = {True: Cell("yes", "green"), False: Cell("gone", "red"), None: Cell("?", "yellow")}
 
+_NO_WAYS_IN = ("bell", "last_words", "memory")
+"""What the roster says beside them: what rings a worker, and what tells later how it ended."""
+
 _Job = tuple[Layout, Sequence[Entry]]
 
 
@@ -132,7 +135,7 @@ def _channels(channels: Mapping[str, Any]) -> list[str]:
     """The ways in that are open, by what one would use: ``files``, ``SIGUSR1``."""
     texts: list[str] = []
     for name, about in channels.items():
-        if name != "bell" and isinstance(about, Mapping) and "off" not in about:
+        if name not in _NO_WAYS_IN and isinstance(about, Mapping) and "off" not in about:
             form = _FORMS.get(name)
             texts += [name] if form is None else form(about)
     return texts

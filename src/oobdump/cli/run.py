@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import click
 
-from oobdump import arming, doors, early, python_line
-from oobdump.cli import output, programs, pth
+from oobdump import arming, doors, early, pth, python_line
+from oobdump.cli import output, programs
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
 from oobdump.config import settings

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from oobdump.cli import content, finding, output, units
+from oobdump.cli import at_path, content, finding, output, units
 from oobdump.cli import outcomes as results
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
@@ -35,10 +35,11 @@ _Part = tuple[Outcome, Dump, PartRecord]
 
 
 @click.command()
-@click.argument("request_id", metavar="[ID|latest]", default=finding.LATEST)
+@click.argument("request_id", metavar="[ID|latest|PATH]", default=finding.LATEST)
 @click.option("--worker", metavar="NAME", help="Only this worker.")
 @click.option("--rank", "ranks", metavar="RANKS", help='Only these ranks ("3", "0-7,12").')
 @click.option("--handler", metavar="NAME", help="Only this handler's part.")
+@click.option("--full", is_flag=True, help="Show long lists and texts whole.")
 @click.option("--raw", is_flag=True, help="The bytes of one part, as they are; not to a terminal.")
 @click.option("--trust", is_flag=True, help="Decode pickles too; only if you trust whoever could write them.")
 @json_option
@@ -50,15 +51,26 @@ def show(  # noqa: PLR0913 - one argument an option
     worker: str | None,
     ranks: str | None,
     handler: str | None,
+    full: bool,
     raw: bool,
     trust: bool,
     as_json: bool,
 ) -> int:
-    """Show what became of a request and what is in its parts.
+    """Show what became of a request and what is in its parts; or what is in a file, whoever wrote it.
 
-    The beginning of an id is enough, where no other begins so.
+    The beginning of an id is enough, where no other begins so. A PATH is a part, any other file, or a
+    directory of a dump; it is read in a process with bounds. Tensors are shown as dtype, shape, min, max,
+    mean, NaN and first values, without numpy or torch. A pickle is described, and decoded only with --trust.
     """
-    client = Client(place.layout())
+    layout, request_id = _asked_for(place, request_id)
+    if layout is None:
+        if raw or worker is not None or ranks is not None or handler is not None:
+            raise click.UsageError(
+                "--raw, --worker, --rank and --handler choose from a request: a PATH is one thing already",
+                click.get_current_context(),
+            )
+        return at_path.show(request_id, trust=trust, full=full, as_json=as_json)
+    client = Client(layout)
     accepted = finding.find(client.layout, request_id)
     everybody = client.outcomes(accepted)
     outcomes = _chosen(everybody, worker, ranks)
@@ -73,8 +85,15 @@ def show(  # noqa: PLR0913 - one argument an option
     else:
         _print_heading(client.layout, accepted, everybody)
         results.print_table(outcomes)
-        _print_parts(parts, trust=trust)
+        _print_parts(parts, trust=trust, full=full)
     return results.exit_code(outcomes)
+
+
+def _asked_for(place: Place, text: str) -> tuple[Layout | None, str]:
+    """The job and the request that are meant; no job where it is a path to something else."""
+    if not at_path.is_path(text):
+        return place.layout(), text
+    return at_path.request_at(text) or (None, text)
 
 
 def _chosen(outcomes: list[Outcome], worker: str | None, ranks: str | None) -> list[Outcome]:
@@ -138,7 +157,7 @@ def _print_heading(layout: Layout, accepted: AcceptedRequest, outcomes: Sequence
         output.note(foreign)
 
 
-def _print_parts(parts: Sequence[_Part], *, trust: bool) -> None:
+def _print_parts(parts: Sequence[_Part], *, trust: bool, full: bool) -> None:
     width = output.page_width()
     for outcome, dump, record in parts:
         output.say("")
@@ -146,7 +165,8 @@ def _print_parts(parts: Sequence[_Part], *, trust: bool) -> None:
         if record.error is not None:
             output.say(*pretty(asdict(record.error), width))
         if record.path is not None:
-            output.say(*content.show(content.read(dump, record, trust=trust), width))
+            held = content.look(dump, record, trust=trust, bounds=content.FULL if full else None)
+            output.say(*content.show(held, width))
 
 
 def _title(outcome: Outcome) -> str:

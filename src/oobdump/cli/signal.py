@@ -1,8 +1,8 @@
 """``oobdump signal``: send the request signal, and wait for the dump that it asks for.
 
 In: pids. Out: what became of each, as ``request`` prints it. The rule only this module keeps:
-the process that is signalled is the incarnation that was checked (a pidfd holds it), and one
-that does not expect the signal is refused, with the cause and what to do instead.
+the process that is signalled is the incarnation that was checked (a pidfd holds it); one that
+does not expect the signal is not sent it, and one that cannot answer is looked at from outside.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from oobdump.cli import output
 from oobdump.cli.armed import refusal, status_field
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client, Outcome
-from oobdump.config import signal_number
+from oobdump.config import settings, signal_number
 from oobdump.errors import DamagedDump, RequestError
 from oobdump.identity import Machine
-from oobdump.request import AcceptedRequest
-from oobdump.store import reader, roster
+from oobdump.outside.patience import SENTINEL_S, Patience
+from oobdump.outside.strangers import is_python, name_of_stranger
+from oobdump.request import AcceptedRequest, HandlerCall, Request
+from oobdump.store import reader, roster, sentinels
 from oobdump.store.layout import Layout
 
 __all__ = ["signal_"]
@@ -35,15 +37,28 @@ TIMEOUT_S = 30.0
 
 _LOOK_EVERY_S = 0.02
 
+_LOOKED_FOR = (HandlerCall("stacks"), HandlerCall("process"))
+"""What a process is looked at for that cannot answer: what the request signal asks for by default."""
+
+UNARMED_JOB = "unarmed"
+"""Where the dumps of processes are that belong to no job."""
+
 
 @dataclass
 class _Line:
-    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request."""
+    """One pid: the worker that it is, what has come of it, and once the signal asked for it, the request.
+
+    ``in_its_place`` is set where the request is ours, because the signal's own had not come.
+    """
 
     outcome: Outcome
     layout: Layout | None = None
+    home: Layout | None = None
     before: frozenset[str] = frozenset()
     accepted: AcceptedRequest | None = None
+    patience: Patience | None = None
+    in_its_place: bool = False
+    sent_at: float = 0.0
 
     @property
     def open(self) -> bool:
@@ -68,7 +83,8 @@ def signal_(place: Place, *, pids: tuple[int, ...], name: str, timeout: float, a
     """Send workers on this machine the request signal, and wait for their dumps.
 
     What a worker then dumps is its own setting. A process that does not expect the signal would be
-    ended by it: it is refused, never signalled.
+    ended by it: it is never sent it. One that is not armed, is gone, or cannot answer is looked at from
+    outside, which pauses nobody.
     """
     try:
         signal_number(name)
@@ -89,18 +105,37 @@ def signal_(place: Place, *, pids: tuple[int, ...], name: str, timeout: float, a
 
 def _sent(place: Place, pid: int, name: str) -> _Line:
     """Checks one process and sends it the signal, or says why not."""
-    nobody = Outcome("", None, Machine.here().host, pid, "other", "refused", "client")
     found = _worker(place, pid)
     if found is None:
-        return _Line(replace(nobody, why=_unknown(place, pid, name)))
+        return _stranger(place, pid, name)
     layout, entry = found
     identity = entry.identity
     base = Outcome(entry.worker, identity.rank, identity.host, pid, identity.role, "no_answer")
-    before = frozenset(reader.request_ids(layout))
+    before = frozenset(name for store in _stores(layout) for name in reader.request_ids(store))
     why = _send(entry, name)
+    if why and entry.alive() is False:
+        return _looked_at(layout, entry.worker, entry, why)
     if why:
         return _Line(replace(base, status="refused", answered_by="client", why=why))
-    return _Line(base, layout, before)
+    return _Line(base, layout, layout, before, sent_at=time.monotonic())
+
+
+def _stranger(place: Place, pid: int, name: str) -> _Line:
+    """A process that is in no roster: looked at if it is a Python program."""
+    why = _unknown(place, pid, name)
+    if os.path.exists(f"/proc/{pid}") and is_python(pid) is not False:
+        return _looked_at(Layout(place.root, place.job or UNARMED_JOB), name_of_stranger(pid), None, why)
+    return _Line(Outcome("", None, Machine.here().host, pid, "other", "refused", "client", why=why))
+
+
+def _looked_at(layout: Layout, worker: str, entry: roster.Entry | None, why: str) -> _Line:
+    """Who was not sent the signal is looked at from outside; ``why`` stays with the outcome."""
+    client = Client(layout).writable()
+    accepted = client.look_at(worker, entry, Request(_LOOKED_FOR), why)
+    outcome = client.outcomes(accepted)[0]
+    return _Line(
+        replace(outcome, why="; ".join(filter(None, (outcome.why, why)))), client.layout, layout, accepted=accepted
+    )
 
 
 def _worker(place: Place, pid: int) -> tuple[Layout, roster.Entry] | None:
@@ -159,31 +194,63 @@ def _settle(line: _Line) -> bool:
     if not line.open or line.layout is None:
         return False
     worker = line.outcome.worker
-    line.accepted = line.accepted or _new_request(line.layout, line.before, worker)
-    if line.accepted is not None and reader.has_manifest(line.layout, line.accepted.id, worker):
-        line.outcome = Client(line.layout).outcomes(line.accepted)[0]
+    if line.accepted is None or line.in_its_place:
+        home = line.home or line.layout
+        found = _new_request(home, line.before, worker)
+        if found is not None:
+            line.layout, line.accepted = found
+            line.in_its_place, line.patience = False, None
+    if line.accepted is None:
+        made = _unheard(Client(line.layout), line)
+        if made is None:
+            return True
+        line.layout, line.accepted = made
+        line.in_its_place = True
+    client = Client(line.layout, line.home)
+    line.patience = line.patience or client.patience(line.accepted)
+    if line.patience.settled(worker):
+        line.outcome = client.outcomes(line.accepted)[0]
         return False
-    return _runs(line.layout, worker)
+    return True
 
 
-def _new_request(layout: Layout, before: frozenset[str], worker: str) -> AcceptedRequest | None:
-    """The request that the signal made: of this worker alone, and not there before it was sent."""
-    for request_id in reader.request_ids(layout):
-        if request_id not in before:
-            try:
-                accepted = reader.open_request(layout, request_id)
-            except DamagedDump:
-                continue
-            if accepted is not None and accepted.asked == (worker,) and accepted.source.get("channel") == "signal":
-                return accepted
+def _stores(layout: Layout) -> tuple[Layout, ...]:
+    return (layout, *Client(layout).fallbacks)
+
+
+def _unheard(client: Client, line: _Line) -> tuple[Layout, AcceptedRequest] | None:
+    """A request in place of the one that the signal should have made, once the worker has had its time."""
+    worker = line.outcome.worker
+    entry = _entry(client.layout, worker)
+    gone = entry is None or entry.alive() is False
+    waits_s = 0.0 if gone else settings().grace_s
+    if entry is not None and not gone and sentinels.live(client.layout, entry.identity.machine):
+        waits_s += SENTINEL_S  # it sees the pending signal, and makes the request itself
+    if time.monotonic() - line.sent_at < waits_s:
+        return None
+    client = client.writable()
+    return client.layout, client.publish(Request(_LOOKED_FOR), (worker,), {"channel": "outside"})
+
+
+def _new_request(home: Layout, before: frozenset[str], worker: str) -> tuple[Layout, AcceptedRequest] | None:
+    """The request that the signal made: of this worker alone, and not there before it was sent; and where it is."""
+    for layout in _stores(home):
+        for request_id in reader.request_ids(layout):
+            if request_id not in before:
+                try:
+                    accepted = reader.open_request(layout, request_id)
+                except DamagedDump:
+                    continue
+                if accepted is not None and accepted.asked == (worker,) and accepted.source.get("channel") == "signal":
+                    return layout, accepted
     return None
 
 
-def _runs(layout: Layout, worker: str) -> bool:
+def _entry(layout: Layout, worker: str) -> roster.Entry | None:
     try:
-        return roster.read_entry(layout, worker).alive() is not False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        return roster.read_entry(layout, worker)
+    except (OSError, ValueError):
+        return None
 
 
 def _missing(line: _Line, timeout_s: float) -> str:

@@ -2,17 +2,18 @@
 
 In: a name (``json``, ``msgpack``, ``pickle``). Out: a ``Codec``. Encoding raises for no object and
 calls no method of a type it does not know; decoding raises ``CodecError`` and nothing else.
-What holds today: the types of ``kinds.KINDS`` come back equal and of the same type from each
-format, alike from all three; every other object comes back as ``Marked``, and so does what a
-budget cut. References that two places share are kept by pickle, written out by the others.
-Only this module knows which module a codec is in. ``load_all`` imports them and warms them up:
-after it, encoding imports nothing.
+The types of ``kinds.KINDS``, numpy's and torch's arrays and what ``register_type`` was told come back
+equal and of the same type from each format, alike from all three; every other object comes back as
+``Marked``, and so does what a budget cut. References that two places share are kept by pickle,
+written out by the others. Only this module knows which module a codec is in. ``load_all`` imports
+them and warms them up: after it, encoding imports nothing.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.metadata
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,8 +21,19 @@ from oobdump.errors import CodecError
 
 if TYPE_CHECKING:
     from oobdump.codecs.base import Encoded
+    from oobdump.codecs.budget import Budget
 
-__all__ = ["CODECS", "Codec", "get", "load_all", "names"]
+__all__ = [
+    "CODECS",
+    "ENTRY_POINT_GROUP",
+    "Codec",
+    "get",
+    "load_all",
+    "load_entry_points",
+    "names",
+    "register_type",
+    "unregister_type",
+]
 
 CODECS: Mapping[str, str] = MappingProxyType(
     {
@@ -48,15 +60,24 @@ class Codec(Protocol):
     def suffix(self) -> str:
         """The suffix of its files, without the dot."""
 
-    def encode(self, value: object) -> bytes:
-        """The document of any object. Never raises."""
+    def encode(self, value: object, budget: Budget = ...) -> bytes:
+        """The document of any object, whole in itself. Never raises."""
 
-    def encode_counting(self, value: object) -> Encoded:
-        """The document (``data``), and how many placeholders (``unknown``) and cuts (``cut``) it has."""
+    def encode_to(self, value: object, file: Any, budget: Budget = ...) -> int:
+        """Writes that document, without a copy of bulk data; returns its size."""
 
-    def decode(self, data: bytes | bytearray | memoryview) -> Any:
-        """The value of a document. Raises ``CodecError`` for bytes that are none."""
+    def encode_counting(self, value: object, budget: Budget = ...) -> Encoded:
+        """The document in pieces, and how many placeholders (``unknown``) and cuts (``cut``) it has."""
 
+    def encode_parts(self, value: object, budget: Budget = ...) -> Encoded:
+        """The same for a store that can hold a side part, ``bulk``, beside the document."""
+
+    def decode(self, data: bytes | bytearray | memoryview, bulk: bytes | memoryview | None = None) -> Any:
+        """The value of a document and its side part. Raises ``CodecError`` for bytes that are none."""
+
+
+ENTRY_POINT_GROUP = "oobdump.codecs"
+"""Each entry point is a function without arguments, called once, which calls ``register_type``."""
 
 _loaded: dict[str, Codec] = {}
 
@@ -84,6 +105,38 @@ def load_all() -> None:
     for codec in map(get, CODECS):
         codec.decode(codec.encode(sample))
         codec.decode(codec.encode(None))
+
+
+def register_type(cls: type, name: str, to_plain: Callable[[Any], object], from_plain: Callable[[Any], object]) -> None:
+    """Has objects of exactly this class written as what ``to_plain`` gives, under a name with a dot in it.
+
+    Both functions are given and give values that the codecs know, or that are registered. ``to_plain`` runs in
+    the worker while it answers, under the part's deadline; what it raises makes a placeholder. Raises
+    ``CodecError`` for a name without a dot, or one that another class has.
+    """
+    from oobdump.codecs import foreign  # noqa: PLC0415 - not before somebody wants a codec
+
+    foreign.register_type(cls, name, to_plain, from_plain)
+
+
+def unregister_type(name: str) -> None:
+    """Forgets it; nothing happens if nobody registered it."""
+    from oobdump.codecs import foreign  # noqa: PLC0415
+
+    foreign.unregister_type(name)
+
+
+def load_entry_points(group: str = ENTRY_POINT_GROUP) -> list[str]:
+    """Calls what other packages offer in the group; returns what went wrong. ``start()`` does it, nobody later."""
+    return list(filter(None, map(_call, importlib.metadata.entry_points(group=group))))
+
+
+def _call(entry: Any) -> str:
+    try:
+        entry.load()()
+    except Exception as error:  # noqa: BLE001 - somebody else's package must not keep a worker from starting
+        return f"codec {entry.name} ({entry.value}) is left out: {type(error).__name__}: {error}"
+    return ""
 
 
 def _load(place: str) -> Codec:

@@ -14,61 +14,30 @@ import binascii
 import pathlib
 import re
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from oobdump.codecs import peek
+from oobdump.codecs import foreign, peek
+from oobdump.codecs.arrays import ARRAY_KINDS, Array, body_of_array
+from oobdump.codecs.budget import Spent
+from oobdump.codecs.kind import Kind, flat, items_in, numbers_in, pairs_in, text_in
+from oobdump.codecs.kinds_of_containers import KINDS_OF_CONTAINERS
+from oobdump.codecs.kinds_of_texts import KINDS_OF_TEXTS
 from oobdump.codecs.marked import MARKED_KINDS, Marked, Tag, body_of, describe, mark, marked_from
 from oobdump.errors import CodecError
 
-__all__ = ["KINDS", "Kind", "open_value", "revive"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One row: the exact type, its body in simpler values, the way back, an example."""
-
-    cls: type
-    to_body: Callable[[Any], object]
-    from_body: Callable[[Any], object]
-    example: object
-
-    @property
-    def name(self) -> str:
-        """The type's name, which is the kind's."""
-        return self.cls.__name__
-
-
-# Bodies are checked on the way back: tuple("ab") would be a value too.
-
-
-def _text(body: object) -> str:
-    if type(body) is not str:
-        raise ValueError("its body is not text")
-    return body
-
-
-def _items(body: object) -> list[Any]:
-    if type(body) is not list:
-        raise ValueError("its body is not a list")
-    return body
-
-
-def _numbers(body: object) -> list[Any]:
-    if any(type(item) not in (int, float) for item in _items(body)):
-        raise ValueError("its body is not a list of numbers")
-    return _items(body)
+__all__ = ["KINDS", "Kind", "open_value", "revive", "to_base64"]
 
 
 def _revive_fraction(body: object) -> Fraction:
-    if any(type(item) is not int for item in _items(body)):
+    if any(type(item) is not int for item in items_in(body)):
         raise ValueError("its body is not two integers")  # of text, Fraction would compute "1e999999999"
-    return Fraction(*_items(body))
+    return Fraction(*items_in(body))
 
 
 def _bytes(body: object) -> bytes:
@@ -77,21 +46,9 @@ def _bytes(body: object) -> bytes:
     return body
 
 
-def _flat(value: dict[Any, Any]) -> list[Any]:
-    return [part for pair in peek.items_of(value) for part in pair]
-
-
-def _revive_dict(body: object) -> dict[Any, Any]:
-    items = _items(body)
-    found = dict(zip(items[::2], items[1::2], strict=True))
-    if 2 * len(found) != len(items):
-        raise ValueError("a key comes twice")
-    return found
-
-
 def _revive_set(body: object) -> set[Any]:
-    found = set(_items(body))
-    if len(found) != len(_items(body)):
+    found = set(items_in(body))
+    if len(found) != len(items_in(body)):
         raise ValueError("a member comes twice")
     return found
 
@@ -106,10 +63,11 @@ def _escape(text: str) -> str:
 
 
 def _unescape(body: object) -> str:
-    return _ESCAPE.sub(lambda match: "\\" if match[1] == "\\" else chr(int(match[1][1:], 16)), _text(body))
+    return _ESCAPE.sub(lambda match: "\\" if match[1] == "\\" else chr(int(match[1][1:], 16)), text_in(body))
 
 
-def _base64(value: bytes) -> str:
+def to_base64(value: bytes | memoryview) -> str:
+    """Bytes as text."""
     return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
@@ -121,10 +79,12 @@ _ODD_FLOATS = {repr(odd): odd for odd in (float("nan"), float("inf"), float("-in
 
 def _open_moment(value: Any) -> object:
     zone = value.tzinfo
-    if zone is not None and type(zone) is not timezone:  # the zone's methods would run foreign code
+    if (
+        zone is not None and type(zone) is not timezone and type(zone) is not ZoneInfo
+    ):  # the zone's methods would run foreign code
         parts = {"naive": value.replace(tzinfo=None), "tzinfo": zone}
         return mark(value, "instance", parts, "its time zone's type has no form")
-    named = zone is not None and len(_zone_parts(zone)) > 1
+    named = type(zone) is ZoneInfo or (zone is not None and len(_zone_parts(zone)) > 1)
     if value.fold or named:
         return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, zone]
     return value.isoformat()
@@ -137,51 +97,55 @@ def _zone_parts(zone: Any) -> list[Any]:
 def _revive_moment(cls: type[datetime | time], body: object) -> object:
     if type(body) is str:
         return cls.fromisoformat(body)
-    text, fold, zone = _items(body)
-    if zone is not None and type(zone) is not timezone:
+    text, fold, zone = items_in(body)
+    if type(zone) is Marked:  # a zone that this machine does not know
+        return Marked("instance", f"datetime.{cls.__name__}", {"naive": cls.fromisoformat(text_in(text)), "zone": zone})
+    if zone is not None and type(zone) is not timezone and type(zone) is not ZoneInfo:
         raise ValueError("its zone is not a time zone")
-    return cls.fromisoformat(_text(text)).replace(fold=fold, tzinfo=zone)
+    return cls.fromisoformat(text_in(text)).replace(fold=fold, tzinfo=zone)
 
 
 def _path_kind(cls: type[pathlib.PurePath], pure: type[pathlib.PurePath]) -> Kind:
     """A path of the other system comes back pure: its concrete class cannot be made on this one."""
     made = cls if cls in (pure, type(pathlib.Path())) else pure
-    return Kind(cls, str, lambda body: made(_text(body)), made("a/b"))
+    return Kind(cls, str, lambda body: made(text_in(body)), made("a/b"))
 
 
 _UTC = timezone.utc
 
 KINDS: tuple[Kind, ...] = (
     # The first five are plain in some format; these are their forms where they are not.
-    Kind(int, hex, lambda body: int(_text(body), 16), 2**70),
-    Kind(float, repr, lambda body: _ODD_FLOATS[_text(body)], float("inf")),
+    Kind(int, hex, lambda body: int(text_in(body), 16), 2**70),
+    Kind(float, repr, lambda body: _ODD_FLOATS[text_in(body)], float("inf")),
     Kind(str, _escape, _unescape, "caf\udce9"),
-    Kind(bytes, _base64, lambda body: base64.b64decode(_text(body), validate=True), b"\0"),
-    Kind(dict, _flat, _revive_dict, {1: 2}),
+    Kind(bytes, to_base64, lambda body: base64.b64decode(text_in(body), validate=True), b"\0"),
+    Kind(dict, flat, pairs_in, {1: 2}),
     Kind(bytearray, bytes, lambda body: bytearray(_bytes(body)), bytearray(b"\0")),
-    Kind(tuple, list, lambda body: tuple(_items(body)), (1, 2)),
+    Kind(tuple, list, lambda body: tuple(items_in(body)), (1, 2)),
     Kind(set, list, _revive_set, {1, 2}),
     Kind(frozenset, list, lambda body: frozenset(_revive_set(body)), frozenset({1})),
-    Kind(complex, lambda z: [z.real, z.imag], lambda body: complex(*_numbers(body)), 1j),
-    Kind(range, lambda r: [r.start, r.stop, r.step], lambda body: range(*_items(body)), range(3)),
-    Kind(slice, lambda s: [s.start, s.stop, s.step], lambda body: slice(*_items(body)), slice(3)),
-    Kind(Decimal, str, lambda body: Decimal(_text(body)), Decimal("1.10")),
+    Kind(complex, lambda z: [z.real, z.imag], lambda body: complex(*numbers_in(body)), 1j),
+    Kind(range, lambda r: [r.start, r.stop, r.step], lambda body: range(*items_in(body)), range(3)),
+    Kind(slice, lambda s: [s.start, s.stop, s.step], lambda body: slice(*items_in(body)), slice(3)),
+    Kind(Decimal, str, lambda body: Decimal(text_in(body)), Decimal("1.10")),
     Kind(Fraction, lambda f: [f.numerator, f.denominator], _revive_fraction, Fraction(1, 3)),
     Kind(datetime, _open_moment, lambda body: _revive_moment(datetime, body), datetime(2026, 1, 2, tzinfo=_UTC)),
     Kind(time, _open_moment, lambda body: _revive_moment(time, body), time(3, 4, 5, 6, fold=1)),
-    Kind(date, date.isoformat, lambda body: date.fromisoformat(_text(body)), date(2026, 1, 2)),
+    Kind(date, date.isoformat, lambda body: date.fromisoformat(text_in(body)), date(2026, 1, 2)),
     Kind(
         timedelta,
         lambda delta: [delta.days, delta.seconds, delta.microseconds],
-        lambda body: timedelta(*_numbers(body)),
+        lambda body: timedelta(*numbers_in(body)),
         timedelta(1),
     ),
-    Kind(timezone, _zone_parts, lambda body: timezone(*_items(body)), timezone(timedelta(hours=1), "CET")),
-    Kind(uuid.UUID, str, lambda body: uuid.UUID(_text(body)), uuid.UUID(int=1)),
+    Kind(timezone, _zone_parts, lambda body: timezone(*items_in(body)), timezone(timedelta(hours=1), "CET")),
+    Kind(uuid.UUID, str, lambda body: uuid.UUID(text_in(body)), uuid.UUID(int=1)),
     _path_kind(pathlib.PurePosixPath, pathlib.PurePosixPath),
     _path_kind(pathlib.PureWindowsPath, pathlib.PureWindowsPath),
     _path_kind(pathlib.PosixPath, pathlib.PurePosixPath),
     _path_kind(pathlib.WindowsPath, pathlib.PureWindowsPath),
+    *KINDS_OF_CONTAINERS,
+    *KINDS_OF_TEXTS,
 )
 
 _BY_TYPE: Mapping[int, Kind] = MappingProxyType({id(kind.cls): kind for kind in KINDS})
@@ -189,22 +153,32 @@ _BY_NAME: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in KIN
 
 
 def open_value(value: Any) -> Tag:
-    """The kind of any object, and its body. Raises for none, and runs no code of a foreign type."""
+    """The kind of any object, and its body. Raises for none, and runs no code of a foreign type but its converter."""
     if type(value) is Tag:
         return value
     if type(value) is Marked:
-        known = type(value.kind) is str and value.kind in MARKED_KINDS  # anybody can make one
-        return Tag(value.kind if known else "object", body_of(value))
-    kind = _BY_TYPE.get(id(type(value)))
+        return _open_marked(value)
+    if type(value) is Array:
+        return Tag(value.kind if value.kind in ARRAY_KINDS else "ndarray", body_of_array(value))
+    kind = _BY_TYPE.get(id(type(value))) or foreign.kind_of(type(value))
     if kind is None:
         return open_value(describe(value))
     try:
         body = kind.to_body(value)
-    except RecursionError:
+    except (RecursionError, Spent):
         raise  # of whoever encodes, not of the value: it is cut by a walk
-    except Exception as error:  # noqa: BLE001 - a dict that changed size meanwhile, a UUID never initialised
+    except BaseException as error:  # noqa: BLE001 - a dict that changed size meanwhile, a converter that exits
         return open_value(mark(value, "object", why=f"it could not be read: {peek.type_name(type(error))}"))
     return open_value(body) if type(body) is Marked else Tag(kind.name, body)
+
+
+def _open_marked(value: Marked) -> Tag:
+    """A mark as a tag again. Anybody can make one."""
+    if type(value.kind) is not str or type(value.type) is not str:
+        return Tag("object", body_of(value))
+    if value.kind == foreign.UNKNOWN and "." in value.type:
+        return Tag(peek.clean(value.type), value.value)
+    return Tag(value.kind if value.kind in MARKED_KINDS else "object", body_of(value))
 
 
 def revive(name: object, body: object) -> object:
@@ -212,8 +186,17 @@ def revive(name: object, body: object) -> object:
     try:
         if name in MARKED_KINDS:
             return marked_from(name, body)
-        return _BY_NAME[_text(name)].from_body(body)
+        kind = _BY_NAME.get(text_in(name))
+        return kind.from_body(body) if kind is not None else foreign.revive(text_in(name), body)
     except KeyError:
         raise CodecError(f"unknown kind {name!r:.100}: the document is damaged, or a later oobdump wrote it") from None
     except Exception as error:
+        if _has_cut(body):
+            return Marked("cut", str(name), body, "a part of it was left out")
         raise CodecError(f"a value of kind {name!r:.100} cannot be read: {error!s:.200}") from error
+
+
+def _has_cut(body: Any) -> bool:
+    """Whether something in a body was left out when it was written, so that no value can be made of the rest."""
+    inside = body.values() if type(body) is dict else body if type(body) is list else ()
+    return any(type(item) is Marked and item.kind == "cut" for item in (body, *inside))

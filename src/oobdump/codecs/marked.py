@@ -17,8 +17,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from oobdump.codecs import peek
+from oobdump.codecs.budget import Purse
 
-__all__ = ["MARKED_KINDS", "MAX_TRACEBACK_FRAMES", "Marked", "Tag", "body_of", "describe", "mark", "marked_from"]
+__all__ = [
+    "MARKED_KINDS",
+    "MAX_TRACEBACK_FRAMES",
+    "Marked",
+    "Tag",
+    "body_of",
+    "count_mark",
+    "describe",
+    "mark",
+    "marked_from",
+]
 
 MAX_TRACEBACK_FRAMES = 1000
 """Python's default recursion limit: of a longer traceback the innermost frames are kept."""
@@ -63,6 +74,12 @@ class Tag:
 
     kind: str
     body: object
+
+
+def count_mark(kind: str, purse: Purse) -> None:
+    """Counts a tag that says that something is missing."""
+    purse.unknown += kind == "object"
+    purse.cut += kind == "cut"
 
 
 def mark(value: object, kind: str, told: object = None, why: str = "", omitted: int = 0) -> Marked:

@@ -1,36 +1,40 @@
 """The tagged value model: any object as a tree of the few values that a format has words for.
 
-In: any object and a ``Form`` (what the format holds as it is). Out: ``Walked``: a tree in which
-all else is ``{"$oobdump": kind, "v": body}``, and how much of it is placeholders or cut.
+In: any object, a ``Form`` (what the format holds as it is) and a ``Purse``. Out: a tree in which
+all else is a tag that the form made: ``{"$oobdump": kind, "v": body}`` unless it says otherwise.
 ``read_map`` is the way back. A dict that looks like a tag is itself written as one.
-Only this module knows the budgets of a walk and how it ends where they do: with a mark in the
-place of what was left out, which says why and how much. A cycle ends the same way.
+Only this module knows how a walk ends where its budget does: with a mark in the place of what
+was left out, which says why and how much. A cycle ends the same way.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from oobdump.codecs import peek
-from oobdump.codecs.kinds import open_value, revive
-from oobdump.codecs.marked import MARKED_KINDS, Tag, body_of, mark
+from oobdump.codecs.arrays import ARRAY_KINDS
+from oobdump.codecs.budget import Purse
+from oobdump.codecs.kinds import open_value
+from oobdump.codecs.kinds_of_containers import KINDS_OF_PAIRS
+from oobdump.codecs.marked import MARKED_KINDS, Tag, body_of, count_mark, mark
 from oobdump.errors import CodecError
 
 __all__ = [
     "BODY",
     "MARK",
-    "MAX_DEPTH",
-    "MAX_ITEMS",
     "Form",
-    "Walked",
     "always",
     "empty_tag",
     "in_64_bits",
     "is_unicode",
     "read_map",
+    "unique_map",
     "walk",
 ]
 
@@ -40,13 +44,8 @@ MARK = "$oobdump"
 BODY = "v"
 """The only other key of a tag."""
 
-MAX_DEPTH = 160
-"""Levels of containers. A level is at most three of a document's (tag, mark, fields): 480, below the
-511 of msgpack's packer, and half of the 1,000 at which another reader's recursion ends."""
-
-MAX_ITEMS = 500_000
-"""Items of all containers of one value, 15 times the stacks of 200 threads. A walk of so many takes one to
-three seconds; ten if each is an object to be described."""
+_LOOKS_AT_CLOCK = 64
+"""Containers and odd objects between two looks: a tenth of a millisecond."""
 
 
 def empty_tag(kind: str) -> dict[str, Any]:
@@ -59,21 +58,32 @@ class Form:
     """What one format can hold as it is.
 
     ``leaves`` maps ``id(type)`` to a test of a value of exactly that type; ``keys`` are the ids
-    of types whose values can be keys of a map; ``tag`` makes an empty tag of a kind.
+    of types whose values can be keys of a map; ``tag`` makes an empty tag of a kind; ``room``
+    holds how many bytes are left for texts and bytes, where those are counted.
     """
 
     leaves: Mapping[int, Callable[[Any], bool]]
     keys: frozenset[int]
     tag: Callable[[str], dict[str, Any]] = empty_tag
+    room: list[int] | None = None
+
+    def trusting(self) -> Form:
+        """The same for values that are not looked at: whoever writes the tree finds those that do not fit."""
+        return replace(self, leaves=MappingProxyType(dict.fromkeys(self.leaves, always)))
+
+    def sized(self, most: int) -> Form:
+        """The same, with so many bytes for all texts and bytes: those beyond do not fit."""
+        room = [most]
+
+        def fits_too(fits: Callable[[Any], bool], value: Any) -> bool:
+            room[0] -= len(value)
+            return room[0] >= 0 and fits(value)
+
+        sized = {key: partial(fits_too, fits) if key in _SIZED else fits for key, fits in self.leaves.items()}
+        return replace(self, leaves=MappingProxyType(sized), room=room)
 
 
-@dataclass(frozen=True)
-class Walked:
-    """A tree that the format can hold; how many placeholders it has, and how many cuts."""
-
-    tree: Any
-    unknown: int = 0
-    cut: int = 0
+_SIZED = frozenset(map(id, (str, bytes, bytearray)))
 
 
 def always(_: object) -> bool:
@@ -116,10 +126,13 @@ class _Frame:
 class _Walk:
     """One walk, depth first and without recursion. Forms are made from the top and filled in."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, purse: Purse) -> None:
         self.form = form
-        self.unknown = self.cut = 0
-        self._room = MAX_ITEMS
+        self._purse = purse
+        self._exact = any(fits is not always for fits in form.leaves.values())
+        self._depth = purse.budget.depth
+        self._why = "items"
+        self._until_clock = _LOOKS_AT_CLOCK
         self._frames: list[_Frame] = []
         self._path: set[int] = set()
 
@@ -134,20 +147,26 @@ class _Walk:
 
     def _fill(self, frame: _Frame) -> bool:
         """Goes on with a container, until one inside it was entered; whether it is done."""
-        out, leaves, depth = frame.out, self.form.leaves, len(self._frames)
+        out, leaves, depth, purse = frame.out, self.form.leaves, len(self._frames), self._purse
         for slot, child in frame.todo:
-            if self._room <= 0 and (frame.width == 1 or slot % frame.width == 0):
+            if purse.room <= 0 and (frame.width == 1 or slot % frame.width == 0):
                 self._stop(frame, slot)
                 return True
-            self._room -= 1
+            purse.room -= 1
             fits = leaves.get(id(type(child)))
-            if fits is not None and fits(child):
+            if fits is not None and (fits is always or fits(child)):
                 out[slot] = child
             else:
                 self._open(out, slot, child, child)
                 if len(self._frames) > depth:
                     return False
         return True
+
+    def _look_at_clock(self) -> None:
+        """Where the time is over there is no more room for anything."""
+        self._until_clock = _LOOKS_AT_CLOCK
+        if time.monotonic() > self._purse.deadline:
+            self._purse.room, self._why = 0, "time"
 
     def _stop(self, frame: _Frame, slot: Any) -> None:
         """No room for this entry and what comes after it."""
@@ -159,8 +178,8 @@ class _Walk:
         self._frames.pop()
         self._path.discard(id(frame.source))
         if frame.omitted:
-            partial, omitted = frame.parent[frame.slot], frame.omitted // frame.width
-            self._cut(frame.parent, frame.slot, frame.source, "items", omitted, partial)
+            kept, omitted = frame.parent[frame.slot], frame.omitted // frame.width
+            self._cut(frame.parent, frame.slot, frame.source, self._why, omitted, kept)
 
     def _place(self, out: Any, slot: Any, value: Any, source: object) -> None:
         fits = self.form.leaves.get(id(type(value)))
@@ -171,46 +190,74 @@ class _Walk:
 
     def _open(self, out: Any, slot: Any, value: Any, source: object) -> None:
         """Puts the form of what is no leaf at ``out[slot]``; ``source`` is the user's object it tells of."""
+        self._until_clock -= 1
+        if self._until_clock <= 0:
+            self._look_at_clock()
         try:
             flat = self._flat(value)
             if flat is not None:
                 out[slot] = flat
             elif type(value) is list or (type(value) is dict and self._keys_fit(value)):
                 self._enter(out, slot, value, source, (out, slot))
+            elif self._is_too_much(value):
+                self._cut(out, slot, source, "bytes", 1)
             else:
                 self._tag(out, slot, open_value(value), source)
         except RuntimeError:  # a dict that never holds still
             self._cut(out, slot, source, "it changed while it was read", 0)
 
+    def _is_too_much(self, value: Any) -> bool:
+        """Whether this is a text or bytes for which there is no room."""
+        room, key = self.form.room, id(type(value))
+        if room is None or key not in _SIZED:
+            return False
+        if key not in self.form.leaves:
+            room[0] -= len(value)
+        return room[0] < 0
+
     def _flat(self, value: Any) -> Any:
         """The form of a list or dict that has leaves only; None for any other. Most are such: no frame for them."""
-        if (type(value) is not list and type(value) is not dict) or len(value) > self._room:
+        if (type(value) is not list and type(value) is not dict) or len(value) > self._purse.room or self.form.room:
             return None
-        if len(self._frames) >= MAX_DEPTH and value:
+        if len(self._frames) >= self._depth and value:
             return None
         form = self._flat_list(value) if type(value) is list else self._flat_dict(value)
         if form is not None:
-            self._room = max(0, self._room - len(form))  # it may have grown meanwhile
+            self._purse.room = max(0, self._purse.room - len(form))  # it may have grown meanwhile
         return form
 
     def _flat_list(self, value: list[Any]) -> list[Any] | None:
-        leaves, form = self.form.leaves, list(value)
+        form = list(value)
         for child in form:
-            fits = leaves.get(id(type(child)))
-            if fits is None or not fits(child):
+            if (
+                (cls := type(child)) is not str
+                and cls is not int
+                and cls is not float
+                and cls is not bool
+                and child is not None
+            ):
                 return None
-        return form
+        return form if not self._exact or self._all_fit(form) else None
 
     def _flat_dict(self, value: Any) -> dict[str, Any] | None:
-        leaves, form = self.form.leaves, {}
-        for key, child in peek.items_of(value):
-            fits = leaves.get(id(type(child)))
-            if type(key) is not str or fits is None or not fits(child):
+        items = peek.items_of(value)
+        for key, child in items:
+            if type(key) is not str or (
+                (cls := type(child)) is not str
+                and cls is not int
+                and cls is not float
+                and cls is not bool
+                and child is not None
+            ):
                 return None
-            if key == MARK or not key.isascii():
-                return None
-            form[key] = child
+        form = dict(items)
+        if MARK in form or (self._exact and not (self._all_fit(list(form)) and self._all_fit(list(form.values())))):
+            return None
         return form
+
+    def _all_fit(self, children: list[Any]) -> bool:
+        leaves = self.form.leaves
+        return all(leaves[id(type(child))](child) for child in children)
 
     def _keys_fit(self, value: dict[Any, Any]) -> bool:
         """Whether the format can hold these keys, and nobody takes the map for a tag."""
@@ -223,13 +270,14 @@ class _Walk:
     def _tag(self, out: Any, slot: Any, tag: Tag, source: object) -> None:
         holder = out[slot] = self.form.tag(tag.kind)
         if tag.kind in MARKED_KINDS:
-            self.unknown += tag.kind == "object"
-            self.cut += tag.kind == "cut"
+            count_mark(tag.kind, self._purse)
             body = holder[BODY] = dict(tag.body)  # type: ignore[call-overload]
             for name, field in list(body.items()):
                 self._place(body, name, field, source)
+        elif tag.kind in ARRAY_KINDS:  # numbers about bytes: a part of them would say nothing
+            holder[BODY] = tag.body
         elif type(tag.body) is list:
-            self._enter(holder, BODY, tag.body, source, (out, slot), width=2 if tag.kind == "dict" else 1)
+            self._enter(holder, BODY, tag.body, source, (out, slot), width=2 if tag.kind in KINDS_OF_PAIRS else 1)
         else:
             self._place(holder, BODY, tag.body, source)
 
@@ -240,9 +288,9 @@ class _Walk:
         """
         if id(source) in self._path:
             return self._cut(*whole, source, "cycle", len(value) // width)
-        if len(self._frames) >= MAX_DEPTH and value:
+        if len(self._frames) >= self._depth and value:
             return self._cut(*whole, source, "depth", len(value) // width)
-        room = max(0, self._room) + width  # one entry more, so that the end of the room is met while filling
+        room = max(0, self._purse.room) + width  # one entry more, so that the end of the room is met while filling
         taken = list(islice(enumerate(value), room)) if type(value) is list else peek.items_of(value, room)
         form: Any = [None] * len(taken) if type(value) is list else {}
         out[slot] = form
@@ -252,28 +300,32 @@ class _Walk:
         self._path.add(id(source))
         return None
 
-    def _cut(self, out: Any, slot: Any, source: object, why: str, omitted: int, partial: Any = None) -> None:
-        """A mark of what was left out. Its fields are plain in each format, and ``partial`` has been walked."""
-        self.cut += 1
+    def _cut(self, out: Any, slot: Any, source: object, why: str, omitted: int, kept: Any = None) -> None:
+        """A mark of what was left out. Its fields are plain in each format, and ``kept`` has been walked."""
+        self._purse.cut += 1
         holder = out[slot] = self.form.tag("cut")
-        holder[BODY] = body_of(mark(source, "cut", partial, why, omitted))
+        holder[BODY] = body_of(mark(source, "cut", kept, why, omitted))
 
 
-def walk(value: object, form: Form) -> Walked:
+def walk(value: object, form: Form, purse: Purse) -> Any:
     """Any object as a tree that the format can hold. Calls no method of a foreign type."""
-    walker = _Walk(form)
-    tree = walker.run(value)
-    return Walked(tree, walker.unknown, walker.cut)
+    return _Walk(form, purse).run(value)
 
 
-def read_map(pairs: list[tuple[Any, Any]]) -> Any:
-    """A map as it was read: a tag becomes its value. Raises ``CodecError`` for a key that comes twice."""
+def unique_map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map as it was read. Raises ``CodecError`` for a key that comes twice."""
     try:
         found = dict(pairs)
     except TypeError as error:
         raise CodecError(f"a key of a map cannot be one ({error}): the document was not written by oobdump") from None
     if len(found) != len(pairs):
         raise CodecError("a key comes twice in one map: two readers would read two values")
+    return found
+
+
+def read_map(pairs: list[tuple[Any, Any]], revive: Callable[[object, object], object]) -> Any:
+    """A map as it was read: a tag becomes its value. Raises ``CodecError`` for a key that comes twice."""
+    found = unique_map(pairs)
     if MARK not in found:
         return found
     if found.keys() != {MARK, BODY}:

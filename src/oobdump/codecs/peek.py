@@ -10,6 +10,7 @@ metaclass, and that method may hang.
 
 from __future__ import annotations
 
+import gc
 import types
 from collections.abc import Callable
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import Any, Final
 __all__ = [
     "ABSENT",
     "MAX_NAME_CHARS",
+    "MAX_TRIES",
     "attributes",
     "clean",
     "inherited",
@@ -25,6 +27,7 @@ __all__ = [
     "items_of",
     "lineage",
     "plain_base",
+    "referent",
     "slot",
     "text_of",
     "type_name",
@@ -127,6 +130,12 @@ def slot(value: object, name: str) -> object:
         return member.__get__(value)
     except AttributeError:
         return ABSENT
+
+
+def referent(value: object) -> object:
+    """What an object of a C type refers to, if that is one thing: the dict of a proxy, say."""
+    found = gc.get_referents(value)
+    return found[0] if len(found) == 1 else ABSENT
 
 
 def _flat_items(value: Any) -> list[object]:

@@ -26,6 +26,7 @@ BUILT_INS: dict[str, str] = {
     "memory": "oobdump.handlers.memory:memory",
     "ping": "oobdump.handlers.basic:ping",
     "process": "oobdump.handlers.process:process",
+    "process_groups": "oobdump.handlers.process_groups:process_groups",
     "pyspy_dump": "oobdump.handlers.pyspy:pyspy_dump",
     "stacks": "oobdump.handlers.stacks:stacks",
     "torch_profile": "oobdump.handlers.torch_profile:torch_profile",
@@ -33,7 +34,9 @@ BUILT_INS: dict[str, str] = {
 }
 """Handlers by name, as "module:attribute"."""
 
-QUICK = frozenset({"asyncio_tasks", "cuda_memory", "environment", "handlers", "ping", "process", "stacks"})
+QUICK = frozenset(
+    {"asyncio_tasks", "cuda_memory", "environment", "handlers", "ping", "process", "process_groups", "stacks"}
+)
 """Free of side effects and done in milliseconds: may be run once more if the first try is caught in something."""
 
 SUFFIXES = {"dump_nccl_trace_pickle": "pkl"}

@@ -13,7 +13,7 @@ from typing import Any
 
 from oobdump.handlers.plain import read_file, text
 
-__all__ = ["cgroup"]
+__all__ = ["cgroup", "oom_baseline", "oom_kills"]
 
 _MOUNT = "/sys/fs/cgroup"
 
@@ -47,6 +47,27 @@ def cgroup() -> dict[str, Any]:
     return entry | {"memory": sizes, "events": _pairs(f"{directory}/memory.events"), "pressure": _pressure(directory)}
 
 
+def oom_baseline() -> dict[str, Any]:
+    """Where this process's cgroup is and how often the kernel has killed in it: noted at start, compared at the end."""
+    try:
+        directory = cgroup()["directory"]
+        return {} if directory is None else {"directory": directory, "oom_kills": oom_kills(directory)}
+    except (OSError, ValueError):
+        return {}
+
+
+def oom_kills(directory: str) -> int | None:
+    """How often the kernel has killed in a cgroup for want of memory; None if it cannot be known."""
+    for name in ("memory.events", "memory.oom_control"):
+        try:
+            return _counts(f"{directory}/{name}").get("oom_kill")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            return None
+    return None
+
+
 def _paths() -> dict[str, str]:
     """The path by controller; version 2's has the empty name."""
     paths: dict[str, str] = {}
@@ -73,6 +94,10 @@ def _pairs(path: str) -> dict[str, int]:
     """``oom_kill 1`` and the like, a line each."""
     if not os.path.exists(path):
         return {}
+    return _counts(path)
+
+
+def _counts(path: str) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in read_file(path).splitlines())}
 
 

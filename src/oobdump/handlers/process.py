@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from oobdump.handlers.redaction import redact_arguments
 from oobdump.handlers.stacks import python_threads
 from oobdump.identity import iso, now_iso
 
-__all__ = ["memory_sizes", "process"]
+__all__ = ["function_name", "is_function", "memory_sizes", "process"]
 
 _MAX_THREADS = 1000
 """Two files each at 10 µs: the first thousand cost 20 ms."""
@@ -173,6 +174,26 @@ def _signals() -> dict[str, list[int]]:
     return {name: [bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1] for name, mask in masks.items()}
 
 
+def _signal_handlers() -> dict[str, str]:
+    """Who handles a signal, by its number: the Python functions, and C functions that Python did not install."""
+    found = {str(int(number)): signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: text(function_name(handler)) for number, handler in found.items() if is_function(handler)}
+
+
+def is_function(handler: object) -> bool:
+    """Whether what ``getsignal`` gave is a function, Python's or (None) C's."""
+    return handler is None or (callable(handler) and not isinstance(handler, signal.Handlers))
+
+
+def function_name(handler: object) -> str:
+    """Module and name of a function that handles a signal."""
+    if handler is None:
+        return "a handler in C"
+    kind = type(handler)
+    module = getattr(handler, "__module__", None) or kind.__module__
+    return f"{module}.{getattr(handler, '__qualname__', None) or kind.__qualname__}"
+
+
 def _oom() -> dict[str, int]:
     return {name: int(read_file(f"/proc/self/{name}")) for name in ("oom_score", "oom_score_adj")}
 
@@ -195,6 +216,7 @@ _READINGS: Mapping[str, Callable[[], Any]] = {
     "limits": _limits,
     "threads": _threads,
     "signals": _signals,
+    "signal_handlers": _signal_handlers,
     "cgroup": cgroup,
     "load_average": lambda: [*os.getloadavg()],
     "cpu_affinity": lambda: sorted(os.sched_getaffinity(0)),

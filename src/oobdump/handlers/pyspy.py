@@ -19,7 +19,7 @@ from oobdump.handlers.plain import read_file
 from oobdump.request import HandlerRequest
 from oobdump.response import HandlerResponse
 
-__all__ = ["NoPySpy", "pyspy_dump"]
+__all__ = ["NoPySpy", "find_program", "pyspy_dump"]
 
 DEADLINE_S = 8.0
 """Of all runs together: below the default deadline of a request, so that the answer says what happened."""
@@ -59,7 +59,7 @@ def pyspy_dump(request: HandlerRequest, response: HandlerResponse) -> None:
         response.set_status(400)
         return
     deadline = time.monotonic() + DEADLINE_S
-    program, below = _found(), _below(os.getpid()) if chosen["subprocesses"] else []
+    program, below = find_program(), _below(os.getpid()) if chosen["subprocesses"] else []
     own = _dump(program, os.getpid(), chosen, deadline)
     pieces = [own.output if _fine(own) else own.output + _advice(own).encode()]
     pieces += [_other(program, pid, chosen, deadline) for pid in below]
@@ -81,7 +81,7 @@ def _chosen(request: HandlerRequest) -> tuple[dict[str, bool], str]:
     return values, ""
 
 
-def _found() -> str:
+def find_program() -> str:
     """The program: beside this Python, else on PATH."""
     on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)  # os.get_exec_path() imports
     places = [os.path.dirname(sys.executable), *on_path]

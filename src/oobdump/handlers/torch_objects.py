@@ -16,12 +16,12 @@ from oobdump.errors import OobdumpError
 from oobdump.request import HandlerRequest
 from oobdump.response import HandlerResponse
 
-__all__ = ["C10D", "NotInTorch", "c10d", "call", "control_plane", "function", "prepare", "torch"]
+__all__ = ["C10D", "CONTROL_PLANE", "NotInTorch", "c10d", "call", "control_plane", "function", "prepare", "torch"]
 
 C10D = "torch._C._distributed_c10d"
 """Where PyTorch keeps its control plane and its flight recorder; it is made by ``torch.distributed``."""
 
-_CONTROL_PLANE = ("_Request", "_Response", "_WorkerServer", "_get_handler", "_get_handler_names", "_register_handler")
+CONTROL_PLANE = ("_Request", "_Response", "_WorkerServer", "_get_handler", "_get_handler_names", "_register_handler")
 
 
 class NotInTorch(OobdumpError):
@@ -50,7 +50,7 @@ def c10d() -> Any:
 def control_plane() -> Any | None:
     """The same module if it has a registry of handlers; None if not, or not yet. Never raises."""
     found = sys.modules.get(C10D)
-    return found if found is not None and all(hasattr(found, name) for name in _CONTROL_PLANE) else None
+    return found if found is not None and all(hasattr(found, name) for name in CONTROL_PLANE) else None
 
 
 def function(what: str, *names: str) -> Callable[..., Any]:

@@ -206,18 +206,39 @@ def every_thread(_thread: ThreadStack) -> bool:
 
 def build(results: Iterable[WorkerStacks | Problem], *, keep: Callable[[ThreadStack], bool] = not_ours) -> Merged:
     """The merge of what ``parse_stacks`` gave, over all workers."""
-    groups: dict[str, dict[Stack, dict[Member, int]]] = {}
+    growing = _Growing()
     problems: set[Problem] = set()
     for result in results:
         if isinstance(result, Problem):
             problems.add(result)
-            continue
-        threads = Counter((thread.label, thread.frames) for thread in result.threads if keep(thread))
-        if not threads:
+        elif not growing.add(result, keep):
             problems.add(Problem(result.worker, result.rank, "no thread but oobdump's own"))
-        for (label, stack), times in threads.items():
-            _lift(groups.setdefault(label, {}).setdefault(stack, {}), {result.member: times})
-    return Merged({label: StackTree(stacks) for label, stacks in groups.items()}, frozenset(problems))
+    return Merged({label: StackTree(stacks) for label, stacks in growing.labels.items()}, frozenset(problems))
+
+
+class _Growing:
+    """Trees while they are built. Ranks share their stack objects: one that was seen is not hashed again."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, dict[Stack, dict[Member, int]]] = {}
+        self._seen: dict[tuple[str, int], tuple[Stack, dict[Member, int]]] = {}
+
+    def add(self, result: WorkerStacks, keep: Callable[[ThreadStack], bool]) -> bool:
+        """Puts a worker's threads in; whether it had any that are kept."""
+        places = [self._place(thread.label, thread.frames) for thread in result.threads if keep(thread)]
+        member = result.member
+        times = Counter(map(id, places)) if len(places) > 1 else {}
+        for standing in places:
+            _lift(standing, {member: times.get(id(standing), 1)})
+        return bool(places)
+
+    def _place(self, label: str, stack: Stack) -> dict[Member, int]:
+        """Who stands in that stack. The stack is kept beside it, or its id could come again."""
+        seen = self._seen.get((label, id(stack)))
+        if seen is None:
+            standing = self.labels.setdefault(label, {}).setdefault(stack, {})
+            seen = self._seen[(label, id(stack))] = (stack, standing)
+        return seen[1]
 
 
 def _lift(standing: dict[Member, int], other: _Standing) -> None:

@@ -17,16 +17,20 @@ from oobdump.identity import parse_name
 
 __all__ = [
     "MAIN_LABEL",
+    "MAX_LINE",
     "OMITTED",
+    "CheckedStack",
     "Frame",
     "Member",
     "Problem",
     "Stack",
     "ThreadStack",
     "WorkerStacks",
+    "checked",
     "is_library",
     "label_of",
     "parse_stacks",
+    "shared_frame",
     "top_user_frame",
 ]
 
@@ -37,13 +41,16 @@ MAIN_LABEL = "MainThread"
 _MAX_LABEL_CHARS = 100
 """Longer thread names are cut: they come from files, and a label stands in a heading."""
 
-_MAX_INT = 2**31 - 1
+MAX_LINE = 2**31 - 1
 """CPython keeps line numbers in a C int, Linux its pids too."""
 
-_NUMBER = f"a whole number from 0 to {_MAX_INT}"
+_NUMBER = f"a whole number from 0 to {MAX_LINE}"
 
 _FRAME_CACHE = 2**16
 """Distinct frames kept for sharing: a job of ten thousand ranks has a few hundred."""
+
+_LABEL_CACHE = 2**12
+"""Distinct thread names kept with their labels."""
 
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:32|64)?/python\d[\d.]*t?/|<frozen ")
 
@@ -70,6 +77,13 @@ class Member(NamedTuple):
 
 Stack = tuple[Frame, ...]
 """Frames of one thread, outermost first."""
+
+
+class CheckedStack(tuple[Frame, ...]):
+    """A stack that went through ``checked``: what others hand in as frames can be no such object."""
+
+    __slots__ = ()
+
 
 OMITTED = Frame("", 0, "(frames omitted)")
 """Stands where the handler left frames out; without their number, so that equal remainders stay equal."""
@@ -130,6 +144,17 @@ def parse_stacks(worker: str, rank: int | None, value: object) -> WorkerStacks |
     return WorkerStacks(worker, rank, identity[1] if identity else "", pid, threads)
 
 
+def checked(items: object) -> CheckedStack | None:
+    """The frames of one thread, as decoded; None if they are damaged."""
+    if type(items) is not list:
+        return None
+    try:
+        return CheckedStack(_stack(items, ""))
+    except _Malformed:
+        return None
+
+
+@lru_cache(maxsize=_LABEL_CACHE)
 def label_of(name: str | None, *, main: bool) -> str:
     """The label a thread is grouped by: digits folded, so that pools and ranks fall together."""
     if main:
@@ -174,10 +199,10 @@ def _thread(item: object, where: str) -> ThreadStack:
     name, frames = item.get("name"), item.get("frames")
     if name is not None and type(name) is not str:
         _refuse(f"{where}.name", "a text or null", name)
-    if type(frames) is not list:
+    if type(frames) is not list and type(frames) is not CheckedStack:
         _refuse(f"{where}.frames", "a list", frames)
     main, ours = _flag(item.get("main"), f"{where}.main"), _flag(item.get("ours"), f"{where}.ours")
-    stack = _stack(frames, where)
+    stack: Stack = frames if type(frames) is CheckedStack else _stack(frames, where)
     if _count(item.get("omitted_frames", 0), f"{where}.omitted_frames"):
         after = _count(item.get("omitted_after", 0), f"{where}.omitted_after")
         stack = (*stack[:after], OMITTED, *stack[after:])
@@ -194,14 +219,14 @@ def _stack(items: Sequence[object], where: str) -> Stack:
         if type(file) is not str or type(function) is not str:
             which, found = ("file", file) if type(file) is not str else ("function", function)
             _refuse(f"{where}.frames[{len(frames)}].{which}", "a text", found)
-        if type(line) is not int or not 0 <= line <= _MAX_INT:
+        if type(line) is not int or not 0 <= line <= MAX_LINE:
             _refuse(f"{where}.frames[{len(frames)}].line", _NUMBER, line)
-        frames.append(_shared_frame(file, line, function))
+        frames.append(shared_frame(file, line, function))
     return tuple(frames)
 
 
 @lru_cache(maxsize=_FRAME_CACHE)
-def _shared_frame(file: str, line: int, function: str) -> Frame:
+def shared_frame(file: str, line: int, function: str) -> Frame:
     """Equal frames as one object: ranks repeat each other, and identity is the cheapest comparison."""
     return Frame(file, line, function)
 
@@ -213,7 +238,7 @@ def _flag(value: object, where: str) -> bool:
 
 
 def _count(value: object, where: str) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_INT:
+    if type(value) is not int or not 0 <= value <= MAX_LINE:
         _refuse(where, _NUMBER, value)
     return value
 

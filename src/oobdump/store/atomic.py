@@ -11,19 +11,31 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 
 from oobdump.errors import ForeignDirectory
 from oobdump.response import Bytes
 
-__all__ = ["make_tree", "private_dir", "publish", "read_bounded", "replace", "shared_root"]
+__all__ = [
+    "make_tree",
+    "private_dir",
+    "publish",
+    "read_bounded",
+    "read_pieces",
+    "replace",
+    "replace_summed",
+    "shared_root",
+]
 
 _counter = itertools.count(time.time_ns() // 1000)
 """For temporary names. It starts with the time: in a container each process has the pid of the one before it."""
 
-_TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_TEMPORARY = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _PRIVATE = 0o700
+_SUMMED_BYTES = 2**20
+"""What is read back at a time: it fits into a cache."""
 
 
 def private_dir(path: str) -> None:
@@ -90,13 +102,29 @@ def make_tree(root: str, *below: str) -> None:
 def replace(path: str, chunks: Iterable[Bytes], *, durable: bool = False) -> int:
     """Writes a whole file under ``path``, over what stands there. Returns its size in bytes."""
     temporary, size = _write_temporary(path, chunks, durable=durable)
+    _rename(temporary, path, durable=durable)
+    return size
+
+
+def replace_summed(path: str, chunks: Iterable[Bytes], *, durable: bool = False) -> tuple[int, int]:
+    """The same; returns the size and the CRC-32 of what was written.
+
+    A ``memoryview`` is foreign memory, which may be freed meanwhile: only the kernel touches it, and
+    the sum is that of the file.
+    """
+    crc = [0]
+    temporary, size = _write_temporary(path, chunks, durable=durable, crc=crc)
+    _rename(temporary, path, durable=durable)
+    return size, crc[0]
+
+
+def _rename(temporary: str, path: str, *, durable: bool) -> None:
     try:
         os.rename(temporary, path)
     except OSError:
         _forget(temporary)
         raise
     _settle(path, durable=durable)
-    return size
 
 
 def publish(path: str, data: Bytes, *, durable: bool = False) -> bool:
@@ -124,31 +152,49 @@ def read_bounded(path: str, limit: int) -> bytes:
         os.close(descriptor)
 
 
+def read_pieces(path: str, limit: int) -> Iterator[bytes]:
+    """The same in pieces, so that nobody holds the whole."""
+    descriptor = os.open(path, _READ)
+    try:
+        yield from _pieces(descriptor, limit)
+    finally:
+        os.close(descriptor)
+
+
 def read_descriptor(descriptor: int, limit: int) -> bytes:
     """What ``read_bounded`` reads, from an open descriptor."""
+    return b"".join(_pieces(descriptor, limit))
+
+
+def _pieces(descriptor: int, limit: int) -> Iterator[bytes]:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("not a regular file")
     if found.st_size > limit:
         raise ValueError(f"{found.st_size} bytes, more than the {limit} that are read")
-    pieces: list[bytes] = []
     left = limit + 1
     while left > 0 and (piece := os.read(descriptor, min(left, 2**20))):
-        pieces.append(piece)
+        yield piece
         left -= len(piece)
     if left <= 0:
         raise ValueError(f"more than the {limit} bytes that are read")
-    return b"".join(pieces)
 
 
-def _write_temporary(path: str, chunks: Iterable[Bytes], *, durable: bool) -> tuple[str, int]:
+def _write_temporary(
+    path: str, chunks: Iterable[Bytes], *, durable: bool, crc: list[int] | None = None
+) -> tuple[str, int]:
     directory, name = os.path.split(path)
     temporary = f"{directory}/.{name}.{os.getpid()}.{next(_counter)}.tmp"
     descriptor = os.open(temporary, _TEMPORARY, 0o600)
     try:
         try:
             os.fchmod(descriptor, 0o600)
-            size = sum(_write_all(descriptor, chunk) for chunk in chunks)
+            size = 0
+            for chunk in chunks:
+                written = _write_all(descriptor, chunk)
+                if crc is not None:
+                    crc[0] = _sum_of(descriptor, chunk, size, written, crc[0])
+                size += written
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -165,6 +211,19 @@ def _write_all(descriptor: int, data: Bytes) -> int:
     while written < len(view):
         written += os.write(descriptor, view[written:])
     return written
+
+
+def _sum_of(descriptor: int, chunk: Bytes, at: int, size: int, crc: int) -> int:
+    if type(chunk) is not memoryview:
+        return zlib.crc32(chunk, crc)
+    end = at + size
+    while at < end:
+        piece = os.pread(descriptor, min(end - at, _SUMMED_BYTES), at)
+        if not piece:
+            raise OSError("the file is shorter than what was written to it")
+        crc = zlib.crc32(piece, crc)
+        at += len(piece)
+    return crc
 
 
 def _forget(temporary: str) -> None:

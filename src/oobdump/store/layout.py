@@ -4,7 +4,7 @@ In: a root, a job, ids and worker names. Out: paths, and values back from names.
 only this module keeps: a request's id is a function of the dropped file alone, so that all
 acceptors agree on it.
 
-    <root>/<job>/roster/<worker>.json     requests/    rejected/
+    <root>/<job>/roster/<worker>.json     requests/    rejected/    sentinels/
     <root>/<job>/dumps/<id>/request.json  dumps/<id>/<worker>/{claim.json,<part>…,manifest.json}
 """
 
@@ -17,7 +17,18 @@ from dataclasses import dataclass
 
 from oobdump.identity import parse_name
 
-__all__ = ["CLAIM", "MANIFEST", "REQUEST", "Layout", "made_id", "part_name", "request_id", "writer_of"]
+__all__ = [
+    "CLAIM",
+    "MANIFEST",
+    "OUTSIDE",
+    "REQUEST",
+    "Layout",
+    "made_id",
+    "part_name",
+    "request_id",
+    "side_name",
+    "writer_of",
+]
 
 CLAIM = "claim.json"
 MANIFEST = "manifest.json"
@@ -47,6 +58,11 @@ class Layout:
     def roster(self) -> str:
         """One entry per worker."""
         return f"{self.job_dir}/roster"
+
+    @property
+    def sentinels(self) -> str:
+        """One file per sentinel that runs."""
+        return f"{self.job_dir}/sentinels"
 
     @property
     def inbox(self) -> str:
@@ -106,6 +122,11 @@ def part_name(handler: str, suffix: str, nth: int = 1) -> str:
     """The file of a part; ``nth`` counts calls of the same handler in one request."""
     name = f"{handler}.{suffix}" if nth == 1 else f"{handler}.{nth}.{suffix}"
     return _RESERVED.get(name, name)
+
+
+def side_name(part: str) -> str:
+    """The file beside a part that holds the bulk data which the part refers to."""
+    return f"{part}.bin"
 
 
 def parse_part_name(name: str) -> tuple[str, str, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,14 +18,26 @@ from oobdump.errors import DamagedDump, RequestError
 from oobdump.request import AcceptedRequest
 from oobdump.response import ErrorInfo, Status
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, MANIFEST, REQUEST, Layout, parse_part_name, writer_of
-from oobdump.store.writer import SCHEMA_VERSION, PartRecord, checksum
+from oobdump.store.layout import CLAIM, MANIFEST, OUTSIDE, REQUEST, Layout, parse_part_name, side_name, writer_of
+from oobdump.store.writer import SCHEMA_VERSION, FileRecord, PartRecord, checksum
 from oobdump.wire import MAX_ACCEPTED_BYTES, read_accepted
 
-__all__ = ["Dump", "dumps", "has_manifest", "open_request", "part_bytes", "read_dump", "request_ids"]
+__all__ = [
+    "Dump",
+    "check_part",
+    "dumps",
+    "has_manifest",
+    "has_outside",
+    "open_request",
+    "part_bytes",
+    "read_alone",
+    "read_dump",
+    "request_ids",
+]
 
 _MAX_MANIFEST_BYTES = 2**24
-_MAX_PART_BYTES = 2**40
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError)
+"""What reading a document that anybody may have damaged can raise."""
 _STATUSES = ("ok", "error", "timeout", "refused")
 
 DumpState = Literal["committed", "partial", "foreign"]
@@ -81,6 +94,11 @@ def has_manifest(layout: Layout, request_id: str, worker: str) -> bool:
     return os.path.exists(layout.manifest(request_id, worker))
 
 
+def has_outside(layout: Layout, request_id: str, worker: str) -> bool:
+    """Whether somebody else's dump about the worker is committed; one system call."""
+    return os.path.exists(layout.manifest(request_id, worker + OUTSIDE))
+
+
 def dumps(layout: Layout, request_id: str) -> list[Dump]:
     """Every writer's dump of one request, by name; other things in the directory are foreign."""
     try:
@@ -109,7 +127,22 @@ def read_dump(layout: Layout, request_id: str, writer: str) -> Dump:
     except FileNotFoundError:
         why = "no manifest" if base.claimed_at is None else "claimed, not committed"
         return replace(base, found="partial", why=why)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except _UNREADABLE as error:
+        return replace(base, why=f"its manifest cannot be read: {type(error).__name__}: {error}")
+
+
+def read_alone(directory: str) -> Dump:
+    """A writer's dump that was copied to somewhere else: its manifest says whose it is."""
+    base = Dump("", "", directory, outside=False, found="foreign", why=_not_ours(directory))
+    if base.why:
+        return base
+    try:
+        document = json.loads(atomic.read_bounded(f"{directory}/{MANIFEST}", _MAX_MANIFEST_BYTES))
+        named = replace(base, worker=str(document["worker"]), request_id=str(document["request_id"]))
+        return _committed(named, document)
+    except FileNotFoundError:
+        return replace(base, found="partial", why="no manifest")
+    except _UNREADABLE as error:
         return replace(base, why=f"its manifest cannot be read: {type(error).__name__}: {error}")
 
 
@@ -119,14 +152,36 @@ def part_bytes(dump: Dump, record: PartRecord) -> bytes:
         return b""
     path = f"{dump.directory}/{record.path}"
     try:
-        data = atomic.read_bounded(path, _MAX_PART_BYTES)
-    except (OSError, ValueError) as error:
+        data = atomic.read_bounded(path, max(0, record.size))  # never more than the manifest says there is
+    except OSError as error:
         raise DamagedDump(f"{path}: {error}") from None
+    except ValueError as error:
+        raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
     if len(data) != record.size or checksum(data) != record.checksum:
-        raise DamagedDump(
-            f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later"
-        )
+        raise _changed(path, record)
     return data
+
+
+def check_part(dump: Dump, record: PartRecord) -> None:
+    """Checks a part of any size against its manifest, without holding it. Raises ``DamagedDump``."""
+    if record.path is None:
+        return
+    path, size, crc = f"{dump.directory}/{record.path}", 0, 0
+    try:
+        for piece in atomic.read_pieces(path, max(0, record.size)):
+            size, crc = size + len(piece), zlib.crc32(piece, crc)
+    except OSError as error:
+        raise DamagedDump(f"{path}: {error}") from None
+    except ValueError as error:
+        raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
+    if size != record.size or f"crc32:{crc:08x}" != record.checksum:
+        raise _changed(path, record)
+
+
+def _changed(path: str, record: PartRecord) -> DamagedDump:
+    return DamagedDump(
+        f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later"
+    )
 
 
 def _committed(base: Dump, document: Any) -> Dump:
@@ -148,9 +203,11 @@ def _committed(base: Dump, document: Any) -> Dump:
 
 
 def _record(item: Any) -> PartRecord:
-    path, error = item["path"], item["error"]
+    path, error, side = item["path"], item["error"], item.get("side")
     if path is not None and parse_part_name(path) is None:
         raise ValueError(f"{path!a} is no name of a part")  # so that no path leads out of the directory
+    if side is not None and (path is None or side["path"] != side_name(path)):
+        raise ValueError("the side part is not named after its part")
     return PartRecord(
         handler=str(item["handler"]),
         status=_status(item["status"]),
@@ -161,6 +218,7 @@ def _record(item: Any) -> PartRecord:
         checksum=item["checksum"],
         seconds=float(item["seconds"]),
         error=None if error is None else ErrorInfo(str(error["type"]), str(error["message"]), str(error["traceback"])),
+        side=None if side is None else FileRecord(str(side["path"]), int(side["size"]), str(side["checksum"])),
     )
 
 

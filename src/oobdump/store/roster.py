@@ -109,11 +109,15 @@ def read_entry(layout: Layout, worker: str) -> Entry:
     return entry
 
 
-def note_end(layout: Layout, entry: Entry, *, at: float, by: str, how: str) -> Entry:
-    """Notes that the worker ended; an end that is already noted stays."""
-    if entry.ended is not None:
+def note_end(layout: Layout, entry: Entry, *, at: float, by: str, how: str, wait_status: int | None = None) -> Entry:
+    """Notes that the worker ended. An end that is noted stays, and is given the wait status that it lacks."""
+    before = entry.ended or {}
+    if before and (wait_status is None or before.get("wait_status") is not None):
         return entry
-    ended = replace(entry, ended={"at": iso(at), "at_s": at, "by": by, "how": how})
+    known: dict[str, Any] = {"at": iso(at), "at_s": at, "by": by, "how": how, **before}
+    if wait_status is not None:
+        known |= {"wait_status": wait_status, "wait_status_by": by}
+    ended = replace(entry, ended=known)
     atomic.replace(layout.entry(entry.worker), (_encode(ended),))
     return ended
 

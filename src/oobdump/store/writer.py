@@ -21,16 +21,25 @@ from typing import Any
 
 from oobdump.identity import Identity, iso
 from oobdump.request import AcceptedRequest
-from oobdump.response import ErrorInfo, Part, Status, worst
+from oobdump.response import Bytes, ErrorInfo, Part, Status, worst
 from oobdump.store import atomic
-from oobdump.store.layout import CLAIM, Layout, part_name
+from oobdump.store.layout import CLAIM, MANIFEST, Layout, part_name, side_name
 from oobdump.store.roster import identity_document
 from oobdump.wire import accepted_to_bytes
 
-__all__ = ["SCHEMA_VERSION", "DumpWriter", "PartRecord", "checksum"]
+__all__ = ["SCHEMA_VERSION", "DumpWriter", "FileRecord", "PartRecord", "checksum"]
 
 SCHEMA_VERSION = 1
 """Of claims and manifests."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file beside the manifest."""
+
+    path: str
+    size: int
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class PartRecord:
     checksum: str | None
     seconds: float
     error: ErrorInfo | None = None
+    side: FileRecord | None = None
 
 
 def checksum(data: Any) -> str:
@@ -55,17 +65,22 @@ def checksum(data: Any) -> str:
 
 @dataclass(frozen=True)
 class DumpWriter:
-    """Writes one dump; every method is one bounded piece of I/O and may be called again."""
+    """Writes one dump; every method is one bounded piece of I/O and may be called again.
+
+    ``identity`` is whom the dump is about, ``answered_by`` who makes it, ``name`` its directory's if not the worker's.
+    """
 
     layout: Layout
     request_id: str
     identity: Identity
     durable: bool = False
+    answered_by: str = "worker"
+    name: str = ""
 
     @property
     def directory(self) -> str:
         """Where this dump is."""
-        return self.layout.dump(self.request_id, self.identity.worker)
+        return self.layout.dump(self.request_id, self.name or self.identity.worker)
 
     def publish(self, accepted: AcceptedRequest) -> None:
         """Writes ``request.json`` where no acceptor has: no file brought it, or this is a fallback directory."""
@@ -93,14 +108,20 @@ class DumpWriter:
         record = PartRecord(
             part.handler, part.status, part.code, part.media_type, None, 0, None, round(part.seconds, 6), part.error
         )
-        size = memoryview(part.body).nbytes
-        if size == 0:
+        if part.size == 0:
             return record
         name = part_name(part.handler, part.suffix, nth)
         self._make_directories()
-        if not os.path.exists(self._manifest):
-            atomic.replace(f"{self.directory}/{name}", (part.body,), durable=self.durable)
-        return replace(record, path=name, size=size, checksum=checksum(part.body))
+        side = self._write(side_name(name), part.side) if part.side else None
+        written = self._write(name, (part.body, *part.more))
+        return replace(record, path=name, size=written.size, checksum=written.checksum, side=side)
+
+    def _write(self, name: str, pieces: tuple[Bytes, ...]) -> FileRecord:
+        if os.path.exists(self._manifest):
+            size, crc = sum(memoryview(piece).nbytes for piece in pieces), 0
+        else:
+            size, crc = atomic.replace_summed(f"{self.directory}/{name}", pieces, durable=self.durable)
+        return FileRecord(name, size, f"crc32:{crc:08x}")
 
     def commit(self, records: tuple[PartRecord, ...], state: str, evidence: Mapping[str, Any], now: float) -> bool:
         """Writes the manifest: the dump is committed. False if it had been already."""
@@ -108,21 +129,21 @@ class DumpWriter:
             "schema_version": SCHEMA_VERSION,
             "request_id": self.request_id,
             "worker": self.identity.worker,
-            "answered_by": "worker",
+            "answered_by": self.answered_by,
             "identity": identity_document(self.identity),
             "status": worst(record.status for record in records),
             "state": state,
             "evidence": dict(evidence),
             "committed_at": iso(now),
             "committed_at_s": now,
-            "parts": [asdict(record) for record in records],
+            "parts": [_entry(record) for record in records],
         }
         self._make_directories()
         return atomic.publish(self._manifest, _json(document), durable=self.durable)
 
     @property
     def _manifest(self) -> str:
-        return self.layout.manifest(self.request_id, self.identity.worker)
+        return f"{self.directory}/{MANIFEST}"
 
     def _make_directories(self) -> None:
         layout, request_dir = self.layout, self.layout.request_dir(self.request_id)
@@ -131,6 +152,11 @@ class DumpWriter:
         except FileNotFoundError:  # a fallback directory at its first dump, or somebody removed ours
             atomic.make_tree(layout.root, layout.job_dir, layout.dumps, request_dir)
         atomic.private_dir(self.directory)
+
+
+def _entry(record: PartRecord) -> dict[str, Any]:
+    entry = asdict(record)
+    return entry if record.side is not None else {name: entry[name] for name in entry if name != "side"}
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""A look at the moment when ``torch.distributed`` has been imported, by whoever imports it.
+"""A look at the moment when a module (``torch.distributed``) has been imported, by whoever imports it.
 
 In: a function. Out: it is called once, in the importing thread, after the module's code has run.
 The rules only this module keeps: nothing is imported for it; the loader stays the one that the
@@ -10,7 +10,7 @@ import; and ``remove`` gives ``sys.meta_path`` back.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -26,8 +26,9 @@ WATCHED = "torch.distributed"
 class ImportHook:
     """A finder that finds nothing itself. ``install`` and ``remove`` may be called in any order and again."""
 
-    def __init__(self, when_there: Callable[[], object]) -> None:
+    def __init__(self, when_there: Callable[[], object], watched: Collection[str] = (WATCHED,)) -> None:
         self._when_there = when_there
+        self._watched = frozenset(watched)
         self._called = Latch()
 
     def install(self) -> None:
@@ -52,8 +53,8 @@ class ImportHook:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The import system's question: always None but for the one module, which another finder finds."""
-        if name != WATCHED:
+        """The import system's question: always None but for what is watched, which another finder finds."""
+        if name not in self._watched:
             return None
         spec = self._found_by_others(name, path, target)
         try:
@@ -81,7 +82,7 @@ class ImportHook:
             if loader.__dict__.get("exec_module") is exec_module:
                 del loader.exec_module
             run(module)
-            if getattr(module, "__name__", None) == WATCHED:
+            if getattr(module, "__name__", None) in self._watched:
                 self._act()
 
         loader.exec_module = exec_module
