@@ -19,7 +19,7 @@ SCRIPTS = $(shell grep -ls 'parser(__doc__)' $(1)/*.py)
 EACH = worst=0; for script in $(1); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || worst=1; done; exit $$worst
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead bench-diagnose fuzz check static lint format types \
+.PHONY: help venv venv-run demo test test-fast test-all campaign campaign-scripts zoo jobs bench bench-overhead bench-codecs bench-diagnose fuzz check static lint format types \
 	layering reference docs clean
 
 help: ## list the targets
@@ -64,6 +64,9 @@ jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NA
 
 bench: venv ## latencies and costs beside the bare limits of this machine
 	@$(call EACH,$(call SCRIPTS,tools/bench) tools/bench_merge.py)
+
+bench-codecs: venv ## the codecs beside the libraries underneath, their rivals, and a plain write
+	@$(BIN)/python tools/bench/codec_costs.py $(ARGS)
 
 fuzz: venv ## any bytes at every decoder and every reader of foreign files (ARGS=--seconds=60)
 	@$(BIN)/python tools/fuzz/decoders.py $(ARGS)

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),
-    ("homecoming", "torch_bridge"),
+    ("homecoming", "torch_bridge", "election"),
     ("guest",),
     ("doors", "registration", "last_words", "outside"),
     ("worker", "client", "job", "reading"),
@@ -69,6 +69,8 @@ WRITES: dict[str, str] = {
     "channels.bell": "makes and opens its FIFO in the node-local runtime directory",
     "channels.runtime": "removes the FIFOs and sockets of dead workers from that directory",
     "last_words": "makes and removes the file for a worker's last words there: faulthandler wants a descriptor",
+    "election.lock": "makes and opens the lock's file in that directory",
+    "election.launch": "has a started sentinel's standard descriptors opened on /dev/null",
     "channels.http_listen": "makes and removes its socket, in that directory unless the user names a path",
     "torch_bridge.side_door": "closes PyTorch's socket there to others, and removes it",
     "handlers.torch_profile": "PyTorch writes a trace to a file: one in a private temporary directory, removed at once",
@@ -84,8 +86,8 @@ NEVER_IN_A_WORKER = ("logging", "traceback", "linecache", "socket", "warnings", 
 """Takes locks that a hung thread may hold, reads sources, resolves names, or is not the worker's to import."""
 
 IMPORTS_ANYWAY: dict[tuple[str, str], str] = {
-    ("arming", "warnings"): "sets one filter before the program's first line; nothing is answered yet",
     ("guest", "warnings"): "start() warns in the program's own thread, before it returns",
+    ("arming", "warnings"): "sets one filter before the program's first line; nothing is answered yet",
     ("control_plane", "warnings"): "worker_main() warns in the program's own thread, before anything is answered",
     ("torch_bridge.side_door", "socket"): "pings a Unix socket when torch comes and at stop(); no name is resolved",
 }

@@ -189,6 +189,12 @@ class Settings:
         "PyTorch's own server beside ours, once torch is there: auto or off",
         _one_of("auto", "off"),
     )
+    sentinel: str = _setting(
+        "OOBDUMP_SENTINEL",
+        "auto",
+        "a process beside the workers of a node that answers for those that cannot: auto or off",
+        _one_of("auto", "off"),
+    )
     follow_fork: bool = _setting(
         "OOBDUMP_FOLLOW_FORK", True, "whether a forked child answers for itself; else it is disarmed", _boolean
     )

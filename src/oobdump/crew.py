@@ -9,6 +9,7 @@ to it that another one waits, and no lock of ours is held meanwhile. The queue i
 
 from __future__ import annotations
 
+import _thread
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -56,6 +57,25 @@ class Crew:
     def give(self, task: _Task) -> None:
         """Runs ``task`` soon; what it raises is lost, so it must not."""
         self._tasks.put(task)
+
+    def within(self, task: _Task, wait_s: float) -> Exception | None:
+        """Runs ``task`` here and waits; what it raised, or a ``TimeoutError`` if it is not done in time."""
+        done = _thread.allocate_lock()
+        done.acquire()
+        raised: list[Exception] = []
+
+        def run() -> None:
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                raised.append(error)
+            finally:
+                done.release()
+
+        self.give(run)
+        if not done.acquire(timeout=wait_s):
+            return TimeoutError(f"no answer within {wait_s:g} s")
+        return raised[0] if raised else None
 
     @property
     def queued(self) -> int:

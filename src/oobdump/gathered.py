@@ -27,8 +27,10 @@ from oobdump.job.ranks import MAX_RANKS, parse_ranks
 from oobdump.job.recorder import parse_bytes
 from oobdump.job.stacks import Member, Problem, WorkerStacks, parse_stacks
 from oobdump.job.trace import RankTrace
+from oobdump.offline.recorders import read_recorders
 from oobdump.store import reader
 from oobdump.store.roster import Entry
+from oobdump.store.writer import PartRecord
 
 __all__ = ["START_SPREAD_S", "Reading", "read_files", "read_samples"]
 
@@ -42,9 +44,13 @@ _RECORDERS = (RECORDER, COUNTERS, "fr_trace_json")
 
 @dataclass
 class Reading:
-    """What is being read: stacks problems and traces so far. One for all workers, so that equal values are shared."""
+    """What is being read: problems and traces so far. One for all workers, so that equal values are shared.
+
+    ``pickles`` are the recorders that were read already, by file: a pickle is opened in a child with limits only.
+    """
 
     pool: Pool = field(default_factory=Pool)
+    pickles: dict[str, RankTrace | TraceProblem] = field(default_factory=dict)
     traces: dict[str, RankTrace | TraceProblem] = field(default_factory=dict)
     members: dict[str, frozenset[int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -54,6 +60,7 @@ def read_samples(samples: Sequence[Sample], entries: Iterable[Entry], every_s: f
     """The evidence of these samples, and of those in the roster who were not there to be asked."""
     by_name = {entry.worker: entry for entry in entries}
     reading = Reading()
+    reading.pickles = _read_pickles([outcome for sample in samples for outcome in sample.outcomes], reading.pool)
     told: dict[str, list[Outcome]] = {}
     for sample in samples:
         for outcome in sample.outcomes:
@@ -179,12 +186,13 @@ def _state(outcomes: Sequence[Outcome], entry: Entry | None) -> tuple[str, str]:
 
 def _look(outcome: Outcome, rank: int | None, reading: Reading) -> Look:
     """What one worker said in one sample."""
-    stacks = _stacks(outcome, rank, reading)
+    value = _value(outcome, "stacks")
+    stacks = _stacks(outcome, rank, value, reading)
     process = facts.read_process(_value(outcome, "process"))
     trace = _trace(outcome, rank, reading)
     _learn_members(_value(outcome, "process_groups"), reading)
     return Look(
-        at=facts.taken_at(_value(outcome, "stacks")) if stacks is not None else None,
+        at=None if stacks is None else facts.taken_at(value),
         stacks=stacks,
         facts=process,
         completed={} if trace is None else _completed(trace),
@@ -192,8 +200,7 @@ def _look(outcome: Outcome, rank: int | None, reading: Reading) -> Look:
     )
 
 
-def _stacks(outcome: Outcome, rank: int | None, reading: Reading) -> WorkerStacks | None:
-    value = _value(outcome, "stacks")
+def _stacks(outcome: Outcome, rank: int | None, value: object, reading: Reading) -> WorkerStacks | None:
     if value is None:
         return None
     read = parse_stacks(outcome.worker, rank, value)
@@ -209,12 +216,30 @@ def _trace(outcome: Outcome, rank: int | None, reading: Reading) -> RankTrace | 
         data = _bytes(outcome, handler)
         if data is None or rank is None:
             continue
-        trace = parse_bytes(rank, data, where=outcome.worker, pool=reading.pool)
+        trace = reading.pickles.get(_path(outcome, handler))
+        if trace is None:
+            trace = parse_bytes(rank, data, where=outcome.worker, pool=reading.pool)
         known = reading.traces.get(outcome.worker)
         if known is None or (isinstance(trace, RankTrace) and _entries(trace) > _entries(known)):
             reading.traces[outcome.worker] = trace
         return trace if isinstance(trace, RankTrace) else None
     return None
+
+
+def _read_pickles(outcomes: Iterable[Outcome], pool: Pool) -> dict[str, RankTrace | TraceProblem]:
+    """The recorders of all ranks, by file."""
+    found = [
+        (outcome.rank, _path(outcome, RECORDER))
+        for outcome in outcomes
+        if outcome.rank is not None and outcome.role == "rank" and _bytes(outcome, RECORDER) is not None
+    ]
+    read = read_recorders(found, pool=pool)
+    return {path: trace for (_, path), trace in zip(found, read, strict=True)}
+
+
+def _path(outcome: Outcome, handler: str) -> str:
+    record = _record(outcome, handler)
+    return "" if record is None or outcome.dump is None else f"{outcome.dump.directory}/{record.path}"
 
 
 def _entries(trace: RankTrace | TraceProblem) -> int:
@@ -236,7 +261,7 @@ def _learn_members(value: object, reading: Reading) -> None:
 def _value(outcome: Outcome, handler: str) -> Any:
     """A part's decoded value; None if it is absent, failed, damaged, or of a format that runs code."""
     data = _bytes(outcome, handler)
-    record = next((each for each in outcome.parts if each.handler == handler), None)
+    record = _record(outcome, handler)
     codec = None if record is None else _CODECS.get(record.media_type.partition(";")[0].strip().lower())
     if data is None or codec is None:
         return None
@@ -247,10 +272,16 @@ def _value(outcome: Outcome, handler: str) -> Any:
 
 
 def _bytes(outcome: Outcome, handler: str) -> bytes | None:
-    record = next((each for each in outcome.parts if each.handler == handler and each.status == "ok"), None)
-    if record is None or outcome.dump is None or record.path is None:
+    record = _record(outcome, handler)
+    if record is None or outcome.dump is None:
         return None
     try:
         return reader.part_bytes(outcome.dump, record)
     except DamagedDump:
         return None
+
+
+def _record(outcome: Outcome, handler: str) -> PartRecord | None:
+    """The part of a handler that went well and has a file."""
+    found = (each for each in outcome.parts if each.handler == handler and each.status == "ok")
+    return next((each for each in found if each.path is not None), None)

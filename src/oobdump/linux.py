@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ __all__ = [
     "AVAILABLE",
     "add_watch",
     "harmless_action",
+    "has_ended",
     "inotify",
     "memory_at",
     "name_thread",
@@ -119,6 +121,13 @@ def harmless_action() -> bytes:
 def pending_signals() -> set[int]:
     """The signals that wait for this thread or its process."""
     return {int(signum) for signum in signal.sigpending()}
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process behind a pidfd is gone, taken by its parent or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def name_thread(name: str) -> None:

@@ -49,11 +49,13 @@ class Watch:
                 self.why = f"no file events: {error.strerror}; looking every {self.poll_s:g} s instead"
         self.polls = self.mode == "poll" or (self.mode != "off" and self.descriptor < 0)
 
-    def renew(self, inbox: str) -> None:
-        """Watches the inbox that stands there now: it may be another directory than last time."""
+    def renew(self, inbox: str, *others: str) -> None:
+        """Watches the inbox that stands there now: it may be another directory than last time. ``others`` likewise."""
         if self.descriptor < 0:
             return
         try:
+            for directory in others:
+                linux.add_watch(self.descriptor, directory, _EVENTS | linux.IN_ONLYDIR)
             number = linux.add_watch(self.descriptor, inbox, _EVENTS | linux.IN_ONLYDIR)
         except OSError as error:
             self.events = False

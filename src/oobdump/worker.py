@@ -13,14 +13,14 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from oobdump import codecs, handlers
 from oobdump.answer import Ticket
-from oobdump.channels.bell import LOOK
+from oobdump.channels.bell import LOOK, SEATED
 from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
@@ -29,6 +29,7 @@ from oobdump.config import Settings, default_root, fallback_dirs, settings
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
+from oobdump.election.tie import Tie
 from oobdump.errors import StartError, StoreError
 from oobdump.forks import ForkGuard, at_end_of_child
 from oobdump.guest import Guest
@@ -45,9 +46,6 @@ from oobdump.watch import Watch
 
 __all__ = ["Worker", "dump", "start", "stop", "worker"]
 
-RETENTION_S = 60.0
-"""Between two looks at what may be forgotten, by one acceptor."""
-
 STAND_S = 1.0
 """To find out who is above: local and instant, but where a rank is in doubt, which takes a look into the roster."""
 
@@ -62,6 +60,7 @@ class Worker:
         self._bell, self.problems = open_bell(given.runtime_dir, identity, self._heard)
         self.started_at = time.time()
         self._crew = Crew()
+        self._within = self._crew.within
         self._fallbacks = [Layout(root, identity.job) for root in fallback_dirs(given.fallback_dir)]
         self._codecs = {name: codecs.get(name) for name in codecs.names()}
         self._dispatcher = Dispatcher(
@@ -80,6 +79,9 @@ class Worker:
         self._files.on_accepted = self._tidy_soon
         self._home = Homecoming(self._bell, self._crew, self.layout, self._fallbacks, identity.worker)
         self._inherited = signals is not None
+        self._tie = Tie.of(given, identity, self._bell, self._crew, inherited=self._inherited)
+        self._tie.on_problem, self._tie.on_change = self.problems.append, self._files.look_soon
+        self._files.relayed = lambda: self._tie.alive
         self._asks = partial(asks, given, self._bell, self._crew, self.ask)
         self._signals = signals or Signals(self._bell, self._asks(), share=given.share_signals)
         self.guest = Guest(self._signals, self._note)
@@ -88,7 +90,7 @@ class Worker:
         self._registration = Registration(self.layout, identity, self.started_at, self._bell.path)
         _guard.on_many = partial(self._crew.give, self._registration.sweep)
         self._count = itertools.count(1)
-        self._tidied = 0.0
+        self._tidy = retention.Tidy(self.layout, retention.Bounds(given.keep, given.keep_s, given.keep_bytes))
 
     @property
     def name(self) -> str:
@@ -116,8 +118,10 @@ class Worker:
         self._watch.open()
         if self._watch.descriptor >= 0:
             self._bell.listen(self._watch.descriptor, lambda _data: self._files.look_soon())
+        self._tie.open()
         if self._bell.start(lambda: self._dispatcher.busy, self._dispatcher.tick) == 0:
             self.problems.append("no thread can be started: nothing can answer; raise the limit (ulimit -u)")
+        self._tie.look_soon()
         self._open_doors()
         self._words.open()
         self._register(wait_s=0.0 if self._inherited else self.settings.store_timeout_s)
@@ -125,6 +129,7 @@ class Worker:
     def close(self) -> None:
         """Gives everything back, and says in the roster that the worker stopped."""
         self._within(lambda: self._registration.note_end("stopped"), self.settings.store_timeout_s)
+        self._tie.close()
         self.guest.close()
         self._signals.disarm()
         if self._doors is not None:
@@ -149,6 +154,7 @@ class Worker:
         self._signals.let_go()
         self._bell.forget()
         self._watch.close()
+        self._tie.forget()
         self._words.in_forked_child()
         if self._doors is not None:
             self._doors.forget()
@@ -175,8 +181,16 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """The channels as the roster shows them."""
         sockets = {} if self._doors is None else self._doors.describe()
-        ours = {"request_file": self._watch.describe(), "signal": self._signals.describe()}
-        return {**ours, "bell": {"path": self._bell.path}, **sockets, **self._words.describe()}
+        ours = {
+            "request_file": self._watch.describe(),
+            "signal": {
+                **self._signals.describe(),
+                "asks": {name: [*run] for name, run in self.settings.signals.items()},
+            },
+            "bell": {"path": self._bell.path},
+            "sentinel": self._tie.describe(),
+        }
+        return {**ours, **sockets, **self._words.describe()}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""
@@ -195,7 +209,9 @@ class Worker:
             self._doors.open(registry, self._codecs, self._dispatcher.slots, ask, self._bell.at, change)
 
     def _heard(self, byte: int) -> None:
-        if byte >= LOOK:
+        if byte == SEATED:
+            self._tie.look_soon()
+        elif byte >= LOOK:
             self._files.look_soon()
         else:
             self._signals.heard(byte)
@@ -234,30 +250,8 @@ class Worker:
             self._home.expect(ticket.accepted.id, store - 1)
 
     def _tidy_soon(self) -> None:
-        now = time.monotonic()
-        if now - self._tidied > RETENTION_S:
-            self._tidied = now
-            bounds = retention.Bounds(self.settings.keep, self.settings.keep_s, self.settings.keep_bytes)
-            self._crew.give(partial(retention.run, self.layout, bounds))
-
-    def _within(self, task: Callable[[], Any], wait_s: float) -> Exception | None:
-        """Runs ``task`` on an answering thread; what it raised, or a ``TimeoutError`` if it is not done in time."""
-        done = threading.Lock()
-        done.acquire()
-        raised: list[Exception] = []
-
-        def run() -> None:
-            try:
-                task()
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                raised.append(error)
-            finally:
-                done.release()
-
-        self._crew.give(run)
-        if not done.acquire(timeout=wait_s):
-            return TimeoutError(f"no answer within {wait_s:g} s")
-        return raised[0] if raised else None
+        if self._tidy.due():
+            self._crew.give(self._tidy.run)
 
 
 _worker: Worker | None = None
@@ -286,6 +280,7 @@ def start(  # noqa: PLR0913 - the settings by name, for completion and type chec
     keep: int | None = None,
     keep_s: float | None = None,
     keep_bytes: int | None = None,
+    sentinel: str | None = None,
     follow_fork: bool | None = None,
     durable: bool | None = None,
 ) -> Worker:

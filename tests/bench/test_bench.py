@@ -85,6 +85,20 @@ def test_interval_holds_what_it_should() -> None:
     assert 20 < low < 50 < high < 80
 
 
+@pytest.mark.slow
+@pytest.mark.serial
+def test_sentinel(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentinel's cost and speed are measured; idle it is as small and as quiet as promised."""
+    words = ("--workers", "2", "--drops", "2", "--starts", "1", "--answers", "1", "--seconds", "4")
+    code, printed = run("sentinel", capsys, *words)
+    rows = {row["what"]: row["value"] for row in printed["rows"]}
+    assert (code, printed["findings"]) == (0, [])
+    assert rows["worker: wake-ups"] == rows["its I/O child: wake-ups"] == 0
+    assert 0 < rows["sentinel: resident"] < 25
+    assert rows["answer from outside, beyond grace"] > 0
+    assert sum("answered" in what for what in rows) == 6
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_diagnose(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,3 +136,28 @@ def written(tmp_path: Path) -> tuple[Any, Layout, DumpWriter]:
     record = writer.write_part(Part("ping", "ok", 200, body=b"pong"))
     writer.commit((record,), "responsive", {}, 2.0)
     return ground, layout, writer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", ["threads", pytest.param("loader", marks=pytest.mark.torch)])
+def test_do_no_harm(load: str, run: Run) -> None:
+    """Signals, requests and ladders at once at a busy worker: alive, correct, never stopped, every request answered."""
+    words = ("--signals", "300", "--requests", "20", "--climbs", "2", "--python", sys.executable, "--load", load)
+    code, printed = run("do_no_harm", *words)
+    assert (code, printed["findings"]) == (0, [])
+    [row] = printed["rows"]
+    assert row["alive and correct"] is True
+    assert row["signals"] == 300
+    assert row["own answers"] + row["from outside"] >= row["requests"] == 20
+    assert row["stacks read"] >= 1
+
+
+@pytest.mark.slow
+def test_do_no_harm_tells_a_wrong_result(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker that computes nonsense is a finding there too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("SPOIL", "1")
+    words = ("--signals", "10", "--requests", "1", "--climbs", "0", "--python", sys.executable, "--load", "threads")
+    code, printed = run("do_no_harm", *words)
+    assert code == 1
+    assert any("exec" in finding for finding in printed["findings"])

@@ -49,7 +49,16 @@ def _text(value: Any, again: Callable[[Any], str], number: Callable[[Any], str],
     if type(value) is dict:
         return f"{{{', '.join(f'{again(key)}: {again(item)}' for key, item in value.items())}}}"
     tag = open_value(value)
+    if tag.kind in ("ndarray", "npscalar", "tensor"):
+        return _array_text(tag)
     return f"<{tag.kind} {again(tag.body)}>"
+
+
+def _array_text(tag: Any) -> str:
+    """Type, shape, order and every byte."""
+    data = "None" if "data" not in tag.body else f"bytes {bytes(tag.body['data'].data).hex()}"
+    shape = ", ".join(map(str, tag.body["shape"]))
+    return f"<{tag.kind} {tag.body['dtype']} [{shape}] {tag.body.get('order', 'C')} {data}>"
 
 
 def _exact(value: float) -> str:

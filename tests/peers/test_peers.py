@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from oobdump import codecs
-from oobdump.codecs.kinds import KINDS
+from oobdump.codecs.kinds import KINDS, open_value
 from strategies_values import values
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -135,6 +135,9 @@ def test_msgpack_in_node_reads_every_document(node, msgpack_peer, tmp_path, batc
 
 # -- pickle ----------------------------------------------------------------------------------------------------------
 
+AS_WARNINGS = ("mappingproxy", "ellipsis", "NotImplementedType")
+"""Kinds that no class makes again without help: a warning with kind and body stands for each, as the page says."""
+
 PLAIN_LOAD = """
 import pickle, sys
 assert not any(name.split(".")[0] in ("oobdump", "msgpack") for name in sys.modules)
@@ -149,7 +152,10 @@ def test_plain_pickle_load_needs_no_package():
     data = codecs.get("pickle").encode(EXAMPLES)
     done = subprocess.run([sys.executable, "-I", "-S", "-c", PLAIN_LOAD], check=False, input=data, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert pickle.loads(done.stdout) == [repr(value) for value in EXAMPLES]
+    for example, loaded in zip(EXAMPLES, pickle.loads(done.stdout), strict=True):
+        kind = open_value(example).kind
+        warned = kind in AS_WARNINGS and f"Warning('{kind}'" in loaded
+        assert loaded == repr(example) or warned or kind == "memoryview"  # whose repr is its address
 
 
 def test_the_texts_tell_values_apart():

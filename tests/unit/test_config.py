@@ -37,6 +37,7 @@ EXAMPLES = {
     "http": ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0"),
     "http_token": ("secret", "secret"),
     "torch_server": ("off", "off"),
+    "sentinel": ("off", "off"),
     "follow_fork": ("no", False),
     "durable": ("1", True),
 }

@@ -133,6 +133,8 @@ def look(*found, state="S", tracer=0):
 MAIN_STANDS = (thread(), thread())
 MAIN_COMPUTES = (thread(state="R", ticks=10), thread(state="R", ticks=35))
 BELL_STARVES = (thread(2, switches=10, name="oobdump bell"), thread(2, switches=60, name="oobdump bell"))
+BELL_WAKES = tuple(thread(2, "R", switches=n, wchan="", name="oobdump bell") for n in (10, 40))
+"""As on a loaded machine: it had just woken up in both looks."""
 BELL_WAITS = (thread(2, wchan="do_poll", name="oobdump bell"),) * 2
 
 
@@ -142,6 +144,7 @@ BELL_WAITS = (thread(2, wchan="do_poll", name="oobdump bell"),) * 2
         ([MAIN_STANDS, BELL_STARVES], (1, 1), "gil-held", "keeps the GIL and waits"),
         ([MAIN_COMPUTES, BELL_STARVES], (1, 1), "gil-held", "keeps the GIL and computes"),
         ([MAIN_COMPUTES, BELL_STARVES], (), "gil-held", "who keeps it could not be read"),
+        ([MAIN_COMPUTES, BELL_WAKES], (1, 1), "gil-held", "keeps the GIL and computes"),
         ([MAIN_COMPUTES, BELL_WAITS], (1, 1), "busy", "runs on a processor"),
         ([MAIN_COMPUTES, BELL_STARVES], (1, 2), "busy", "runs on a processor"),
         ([MAIN_STANDS, BELL_WAITS], (None, None), "unreachable", "nothing that was seen says why"),

@@ -37,3 +37,21 @@ def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
         assert {path.name for path in directory.iterdir()} == {*kept, f"{here.worker}.fifo"}
     finally:
         bell.forget()
+
+
+def test_a_bell_that_is_heard_is_not_swept(tmp_path: Path) -> None:
+    """A worker of another pid namespace has no process here; its bell says that it lives."""
+    here = Identity.here({}, job="job")
+    directory = tmp_path / "run" / "job"
+    directory.mkdir(parents=True, mode=0o700)
+    os.mkfifo(directory / f"proc.{here.host}.{GONE}.fifo", 0o600)
+    (directory / f"proc.{here.host}.{GONE}.sock").touch()
+    there = {path.name for path in directory.iterdir()}
+    listening = os.open(directory / f"proc.{here.host}.{GONE}.fifo", os.O_RDWR | os.O_NONBLOCK)
+    assert left_by_the_dead(str(directory), here) == {}
+    assert {path.name for path in directory.iterdir()} == there
+    os.close(listening)
+    dead = left_by_the_dead(str(directory), here)
+    assert {*dead} == {f"proc.{here.host}.{GONE}"}
+    sweep(path for paths in dead.values() for path in paths)
+    assert list(directory.iterdir()) == []

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from oobdump import codecs
 from oobdump.cli import app
+from oobdump.codecs.arrays import Array
 from oobdump.identity import Identity, Machine
 from oobdump.inbox import publish
 from oobdump.request import AcceptedRequest, HandlerCall, Request
@@ -53,7 +54,8 @@ class Job:
         publish(self.layout, AcceptedRequest(request_id, request, (self.identity.worker,), time.time(), "test", {}))
         writer = DumpWriter(self.layout, request_id, self.identity)
         writer.claim(("custom",), time.time())
-        part = Part("custom", "ok", 200, chosen.media_type, chosen.suffix, chosen.encode(value))
+        made = chosen.encode_parts(value)
+        part = Part("custom", "ok", 200, chosen.media_type, chosen.suffix, made.data, side=made.bulk)
         writer.commit((writer.write_part(part),), "responsive", {}, time.time())
         return Path(writer.directory)
 
@@ -85,6 +87,22 @@ def test_a_part_is_shown_by_its_path(job, name):
     described = run("show", path)
     assert ("answer: 42" in described.stdout) == (name != "pickle")
     assert name != "pickle" or "(a pickle: described, and not decoded without --trust)" in described.stdout
+
+
+def test_a_side_part_is_followed_and_held_against_its_manifest(job):
+    """A large array's data is beside its document: shown from there, converted with it, and missed if it is torn."""
+    values = struct.pack("<10000f", *range(10000))
+    directory = job.answer({"weights": Array("tensor", "float32", (10000,), values)})
+    told = "tensor float32 [10000]: min 0 max 9999 mean 4999.5 NaN 0 [0, 1, 2, 3, 4, 5, 6, 7, …]"
+    for words in (["show", directory], ["show", directory / "custom.json"]):
+        assert f"weights: {told}" in run(*words).stdout
+    new = directory.parent.parent.parent / "new.msgpack"
+    assert run("convert", directory / "custom.json", "--to", "msgpack", "-o", new).exit_code == 0
+    assert bytes(codecs.get("msgpack").decode(new.read_bytes())["weights"].data) == values
+    os.truncate(directory / "custom.json.bin", 100)
+    done = run("show", directory / "custom.json")
+    assert "its data is missing" in done.stdout
+    assert "custom.json.bin is not what its manifest says" in done.stderr
 
 
 def test_a_dumps_directory_is_shown_with_its_parts(job, tmp_path):

@@ -20,13 +20,16 @@ from functools import partial
 
 from oobdump.threads import start_thread
 
-__all__ = ["LOOK", "Bell", "is_heard", "ring"]
+__all__ = ["LOOK", "SEATED", "Bell", "is_heard", "ring"]
 
 LOOK = 0x80
 """Look at the requests that name me."""
 
 _TICK = 0x81
 """An alarm was set: think again about how long to sleep."""
+
+SEATED = 0x82
+"""The sentinel of this job directory has taken its seat: follow it."""
 
 _LISTENERS = 2
 _BUSY_TICK_S = 0.1
@@ -40,13 +43,16 @@ _Read = Callable[[bytes], None]
 def is_heard(path: str) -> bool:
     """Whether somebody listens to the bell at that path; it is not rung."""
     try:
-        os.close(_open_to_ring(path))
+        descriptor = _open_to_ring(path)
     except OSError:
         return False
-    return True
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
-def ring(path: str) -> bool:
+def ring(path: str, byte: int = LOOK) -> bool:
     """Rings another process's bell; False if there is nobody, or no FIFO of ours at that path."""
     try:
         descriptor = _open_to_ring(path)
@@ -56,7 +62,7 @@ def ring(path: str) -> bool:
         found = os.fstat(descriptor)
         if not stat.S_ISFIFO(found.st_mode) or found.st_uid not in (0, os.geteuid()):
             return False
-        os.write(descriptor, bytes((LOOK,)))
+        os.write(descriptor, bytes((byte,)))
     except BlockingIOError:
         return True  # the FIFO is full of rings that wait to be heard
     except OSError:
@@ -81,7 +87,8 @@ class Bell:
         self.path = path
         self._on_byte = on_byte
         self._reading, self._writing = _open_fifo(path) if path else _pipe()
-        self._sources: list[tuple[int, _Read]] = [(self._reading, self._bytes)]
+        self._sources: list[tuple[int, Callable[[], None]]] = []
+        self.listen(self._reading, self._bytes)
         self._alarms: dict[Callable[[], None], float] = {}
         self._busy: Callable[[], bool] = lambda: False
         self._tick: Callable[[float], None] = lambda _now: None
@@ -94,8 +101,12 @@ class Bell:
         return self._writing
 
     def listen(self, descriptor: int, read: _Read) -> None:
-        """Also polls ``descriptor``; only before ``start``."""
-        self._sources.append((descriptor, read))
+        """Also polls ``descriptor``, and hands over what can be read there; only before ``start``."""
+        self._sources.append((descriptor, partial(_drain, descriptor, read)))
+
+    def watch(self, descriptor: int, look: Callable[[], None]) -> None:
+        """Also polls ``descriptor``, which is not read: ``look`` sees to it that it does not stay ready."""
+        self._sources.append((descriptor, look))
 
     def start(self, busy: Callable[[], bool], tick: Callable[[float], None]) -> int:
         """Starts listening; returns the number of threads that could be started."""
@@ -119,6 +130,10 @@ class Bell:
     def cancel(self, alarm: Callable[[], None]) -> None:
         """Forgets an alarm that is not wanted any more."""
         self._alarms.pop(alarm, None)
+
+    def think_again(self) -> None:
+        """Has the listeners sleep as long as the alarms that are left allow: a cancelled one would wake them."""
+        self.write(_TICK)
 
     def write(self, byte: int) -> None:
         """Rings from inside this process. Never blocks: a full FIFO has woken the listeners already."""
@@ -164,8 +179,8 @@ class Bell:
         poll.poll(self._sleep_ms())
         if self._stopping:
             return
-        for descriptor, read in self._sources:
-            _drain(descriptor, read)
+        for _, attend in self._sources:
+            attend()
         self._due(time.monotonic())
 
     def _sleep_ms(self) -> float | None:

@@ -57,6 +57,7 @@ class RequestFiles:
         self._full = False
         self.on_home: Callable[[], None] = lambda: None
         self.on_accepted: Callable[[], None] = lambda: None
+        self.relayed: Callable[[], bool] = lambda: False
 
     def look_soon(self) -> None:
         """Somebody rang: look, on a thread that may be lost."""
@@ -113,7 +114,7 @@ class RequestFiles:
     def _plan_next(self) -> None:
         if self._again:
             self.look_soon()
-        elif self._watch.polls:
+        elif self._watch.polls and not self.relayed():
             self._bell.at(time.monotonic() + self._watch.poll_s, self.look_soon)
 
     def _once(self, lease: _Lease) -> None:

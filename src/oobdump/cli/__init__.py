@@ -33,6 +33,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "show": ("oobdump.cli.show:show", "Show what was answered, or what is in a file."),
         "convert": ("oobdump.cli.convert:convert", "Write a part in another format."),
         "handlers": ("oobdump.cli.handlers:handlers", "List what can be asked."),
+        "sentinel": (
+            "oobdump.cli.sentinel:sentinel",
+            "Start this machine's sentinel of a job, or show it.",
+        ),
         "doctor": ("oobdump.cli.doctor:doctor", "Find out what would make a dump fail."),
         "prune": ("oobdump.cli.prune:prune", "Remove old dumps."),
     }

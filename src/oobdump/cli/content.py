@@ -45,10 +45,14 @@ class Content:
     kind: str
     value: Any = None
     note: str = ""
+    document: bytes = b""
+    """The JSON document that it was read from: it refers to a side part, which no value does."""
 
     @property
     def plain(self) -> Any:
         """For ``--json``: the value in the codecs' tagged JSON model, the text, or None."""
+        if self.document:
+            return json.loads(self.document)
         return json.loads(codecs.get("json").encode(self.value)) if self.kind == "value" else self.value
 
 
@@ -62,7 +66,8 @@ def read(dump: Dump, record: PartRecord, *, trust: bool = False) -> Content:
             return Content("text", reader.part_bytes(dump, record).decode("utf-8", "backslashreplace"))
         if codec == "pickle" or record.size > MAX_HERE_BYTES:
             return Content("value", codecs.get("json").decode(_converted(dump, record, trust=trust)))
-        return Content("value", codecs.get(codec).decode(reader.part_bytes(dump, record)))
+        data = reader.part_bytes(dump, record)
+        return Content("value", codecs.get(codec).decode(data), document=data if codec == "json" else b"")
     except (CodecError, StoreError) as error:
         return Content("none", note=f"{error}; it is {path}")
 

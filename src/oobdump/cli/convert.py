@@ -24,6 +24,7 @@ from oobdump.reading import confined, source
 from oobdump.reading.arrays import SIDE_SUFFIX
 from oobdump.reading.confined import Answer, Order
 from oobdump.reading.source import Source, SourceError
+from oobdump.reading.torch_file import TORCH
 from oobdump.store import atomic
 
 __all__ = ["convert"]
@@ -33,7 +34,7 @@ SCHEMA_VERSION = 1
 
 @click.command()
 @click.argument("path", metavar="PATH")
-@click.option("--to", "to", type=click.Choice(list(codecs.CODECS)), required=True, help="The format wanted.")
+@click.option("--to", "to", type=click.Choice([*codecs.CODECS, TORCH]), required=True, help="The format wanted.")
 @click.option(
     "--from",
     "from_",
@@ -51,6 +52,7 @@ def convert(
 
     What oobdump wrote in one format has the same value in each other one. Of a file of somebody else the
     plain values are carried over. With -o, large arrays of a JSON document go to FILE.bin beside it.
+    torch is a file for torch.load(weights_only=True): arrays as tensors, written without torch.
     """
     if as_json and target is None:
         raise click.UsageError(

@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 _ALIVE = {True: Cell("yes", "green"), False: Cell("gone", "red"), None: Cell("?", "yellow")}
 
-_NO_WAYS_IN = ("bell", "last_words", "memory")
+_NO_WAYS_IN = ("bell", "last_words", "memory", "sentinel")
 """What the roster says beside them: what rings a worker, and what tells later how it ended."""
 
 _Job = tuple[Layout, Sequence[Entry]]

@@ -12,7 +12,6 @@ them and warms them up: after it, encoding imports nothing.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -128,6 +127,8 @@ def unregister_type(name: str) -> None:
 
 def load_entry_points(group: str = ENTRY_POINT_GROUP) -> list[str]:
     """Calls what other packages offer in the group; returns what went wrong. ``start()`` does it, nobody later."""
+    import importlib.metadata  # noqa: PLC0415 - 15 ms, and only programs that call start() need it
+
     return list(filter(None, map(_call, importlib.metadata.entry_points(group=group))))
 
 

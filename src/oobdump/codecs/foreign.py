@@ -82,7 +82,10 @@ def kind_of(cls: type) -> Foreign | None:
 def revive(name: str, body: object) -> object:
     """The value of a kind that the standard table does not have. Raises ``KeyError`` for one that nobody may have."""
     if name in _registered_names:
-        return _registered_names[name][1].from_body(body)
+        try:
+            return _registered_names[name][1].from_body(body)
+        except Exception as error:  # noqa: BLE001 - a user's function, perhaps for a body that was cut
+            return Marked(UNKNOWN, name, body, f"its converter raised {type(error).__name__}")
     for library in _LIBRARIES:
         rows = _library(library)
         if rows is not None and name in rows.by_name:

@@ -69,11 +69,18 @@ def _place(bulk: Bulk, raw: object) -> object:
     return _tag("bytes", to_base64(raw.data)) if len(raw.data) <= MAX_INLINE_BYTES else _tag("bulk", None)
 
 
-def _place_or_tag(bulk: Bulk, value: object, budget: Budget, raw: object) -> object:
+def _default_of(bulk: Bulk, value: object, budget: Budget) -> Callable[[Any], object]:
     """The same where nothing was walked: msgpack's packer makes no difference between bytes and their like."""
-    if type(raw) is bytes and not has_buffers(value, budget):
-        return _tag("bytes", to_base64(raw))
-    return _place(bulk, raw)
+    has_others: list[bool] = []
+
+    def place_or_tag(raw: object) -> object:
+        if type(raw) is bytes and not has_others:
+            has_others.append(has_buffers(value, budget))
+        if type(raw) is bytes and not has_others[0]:
+            return _tag("bytes", to_base64(raw))
+        return _place(bulk, raw)
+
+    return place_or_tag
 
 
 def _encoder(default: Callable[[Any], object]) -> json.JSONEncoder:
@@ -159,7 +166,7 @@ class _Json:
         packed = packing.document(value)  # raises for lone surrogates; opens integers beyond 64 bits
         if _PACKED_MARK in packed:  # a user's map that may look like a tag
             return None
-        default = partial(_place_or_tag, bulk, value, purse.budget)
+        default = _default_of(bulk, value, purse.budget)
         if packing.exts:
             value = _tree(packed, raws)
         data = _encoder(default).encode(value).encode("utf-8")  # raises for NaN

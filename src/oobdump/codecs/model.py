@@ -76,8 +76,10 @@ class Form:
         room = [most]
 
         def fits_too(fits: Callable[[Any], bool], value: Any) -> bool:
+            if len(value) > room[0]:
+                return False
             room[0] -= len(value)
-            return room[0] >= 0 and fits(value)
+            return fits(value)
 
         sized = {key: partial(fits_too, fits) if key in _SIZED else fits for key, fits in self.leaves.items()}
         return replace(self, leaves=MappingProxyType(sized), room=room)
@@ -178,7 +180,7 @@ class _Walk:
         self._frames.pop()
         self._path.discard(id(frame.source))
         if frame.omitted:
-            kept, omitted = frame.parent[frame.slot], frame.omitted // frame.width
+            kept, omitted = _keepable(frame.parent[frame.slot]), frame.omitted // frame.width
             self._cut(frame.parent, frame.slot, frame.source, self._why, omitted, kept)
 
     def _place(self, out: Any, slot: Any, value: Any, source: object) -> None:
@@ -208,12 +210,14 @@ class _Walk:
 
     def _is_too_much(self, value: Any) -> bool:
         """Whether this is a text or bytes for which there is no room."""
-        room, key = self.form.room, id(type(value))
-        if room is None or key not in _SIZED:
+        room = self.form.room
+        if room is None or id(type(value)) not in _SIZED:
             return False
-        if key not in self.form.leaves:
+        if len(value) > room[0]:
+            return True
+        if id(type(value)) not in self.form.leaves:
             room[0] -= len(value)
-        return room[0] < 0
+        return False
 
     def _flat(self, value: Any) -> Any:
         """The form of a list or dict that has leaves only; None for any other. Most are such: no frame for them."""
@@ -305,6 +309,15 @@ class _Walk:
         self._purse.cut += 1
         holder = out[slot] = self.form.tag("cut")
         holder[BODY] = body_of(mark(source, "cut", kept, why, omitted))
+
+
+_KEPT_IN_PART = KINDS_OF_PAIRS | {"tuple", "set", "frozenset", "deque"}
+
+
+def _keepable(form: Any) -> Any:
+    """The part of a container that was kept; nothing of what a part would be another value of."""
+    is_whole = type(form) is not list and MARK in form and form[MARK] not in _KEPT_IN_PART
+    return None if is_whole else form
 
 
 def walk(value: object, form: Form, purse: Purse) -> Any:

@@ -26,7 +26,7 @@ BUILT_INS: dict[str, str] = {
     "memory": "oobdump.handlers.memory:memory",
     "ping": "oobdump.handlers.basic:ping",
     "process": "oobdump.handlers.process:process",
-    "process_groups": "oobdump.handlers.process_groups:process_groups",
+    "process_groups": "oobdump.handlers.torch_groups:process_groups",
     "pyspy_dump": "oobdump.handlers.pyspy:pyspy_dump",
     "stacks": "oobdump.handlers.stacks:stacks",
     "torch_profile": "oobdump.handlers.torch_profile:torch_profile",

@@ -110,7 +110,7 @@ class _Child:
     """One process that reads."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path)]
+        command = [sys.executable, "-S", "-c", _CHILD, json.dumps(sys.path)]  # -S: no startup file arms or slows it
         tasks, answers = os.pipe(), os.pipe()
         self.tasks, self.answers = tasks[1], answers[0]
         try:

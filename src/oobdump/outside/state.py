@@ -291,8 +291,21 @@ def _starving(seen: Evidence) -> list[ThreadLook]:
 
 def _starves(before: ThreadLook, after: ThreadLook) -> bool:
     awake, spent = after.switches - before.switches, after.ticks - before.ticks
-    waits_on_lock = "futex" in after.wchan or not after.wchan
-    return awake >= WANTS_GIL_SWITCHES and spent <= WANTS_GIL_TICKS and waits_on_lock and after.state == "S"
+    return (
+        awake >= WANTS_GIL_SWITCHES
+        and spent <= WANTS_GIL_TICKS
+        and (_on_lock(before) or _on_lock(after) or _bell_awake(after))
+    )
+
+
+def _on_lock(thread: ThreadLook) -> bool:
+    """Whether it waits on a lock in user space; on a loaded machine it may just have woken up, in one look of two."""
+    return thread.state == "S" and ("futex" in thread.wchan or not thread.wchan)
+
+
+def _bell_awake(thread: ThreadLook) -> bool:
+    """A bell sleeps until it is rung, and then hands over at once: one that wakes up again and again gets no GIL."""
+    return thread.name == BELL and thread.state == "R"
 
 
 def _pairs(seen: Evidence, tid: int) -> tuple[ThreadLook, ThreadLook] | None:

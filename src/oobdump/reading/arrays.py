@@ -73,18 +73,23 @@ class Look:
             return head, body["items"] if "items" in body else body["text"]
         if "data" not in body:
             return shown(f"{head}: no data here{_reason(body)}")
+        return shown(f"{head}: {self._told(body, shape)}")
+
+    def _told(self, body: Mapping[str, Any], shape: Sequence[int]) -> str:
+        """What the data says."""
         data = self._data(body["data"])
         if data.why:
             self.notes.append(data.why)
-            return shown(f"{head}: its data is missing")
+            return "its data is missing"
         if body["dtype"] == "S":
-            return shown(f"{head}: {bytes(data.head[:_TOLD])!r}")
+            return repr(bytes(data.head[:_TOLD]))
         told = summary.summarise(body["dtype"], shape, data.head, size=data.size)
-        if told is None:
-            known = element(body["dtype"]) is not None
-            why = "not as many as its shape says" if known else "of a dtype that is not known here"
-            return shown(f"{head}: {data.size:,} bytes, {why}")
-        return shown(f"{head}: {told.line}")
+        if told is not None:
+            return told.line
+        known = element(body["dtype"]) is not None
+        return (
+            f"{data.size:,} bytes, {'not as many as its shape says' if known else 'of a dtype that is not known here'}"
+        )
 
     def _data(self, data: Any) -> _Data:
         """The bytes: inline, in a bin of the same document, or in the side part."""

@@ -17,10 +17,12 @@ from types import MappingProxyType
 from typing import Any
 
 from oobdump import codecs
+from oobdump.codecs.base import Encoded
 from oobdump.errors import CodecError
 from oobdump.reading import arrays, documents, foreign
 from oobdump.reading.documents import Found
 from oobdump.reading.outline import Bounds, Outline
+from oobdump.reading.torch_file import TORCH, torch_file
 
 __all__ = ["main"]
 
@@ -112,6 +114,8 @@ def _convert(order: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], Chunk
         raise CodecError(f"it is {order['format']}: only {', '.join(codecs.CODECS)} are converted")
     value, notes = documents.decoded(_whole(order), order["format"], _side(order), trust=order["trust"])
     before = codecs.get(order["format"]).encode_parts(value)
+    if order["to"] == TORCH:
+        return _for_torch(value, before, list(notes))
     to = codecs.get(order["to"])
     after = to.encode_parts(value) if order["side"] else to.encode_counting(value)
     facts = {
@@ -122,6 +126,18 @@ def _convert(order: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], Chunk
         "new_cuts": max(0, after.cut - before.cut),
     }
     return list(notes), facts, iter((*after.bulk, *after.pieces))  # the side part first: the document is its commit
+
+
+def _for_torch(value: object, before: Encoded, notes: list[str]) -> tuple[list[str], dict[str, Any], Chunks]:
+    """The value as a file for ``torch.load``."""
+    made = torch_file(value)
+    if made.tags:
+        notes.append(
+            f"{made.tags:,} values are of types that torch.load(weights_only=True) refuses: tagged dicts instead"
+        )
+    facts = {"side": 0, "tensors": made.tensors, "placeholders": made.unknown, "cuts": made.cut}
+    new = {"new_placeholders": max(0, made.unknown - before.unknown), "new_cuts": max(0, made.cut - before.cut)}
+    return notes, {**facts, **new}, iter(made.pieces)
 
 
 _TASKS: Mapping[str, Callable[[Mapping[str, Any]], tuple[list[str], dict[str, Any], Chunks]]] = MappingProxyType(

@@ -147,10 +147,12 @@ class Outline:
 
     def _tag(self, kind: str, body: Any, depth: int) -> Any:
         told = self._arrays(kind, body)
-        if type(told) is tuple:
-            return {MARK: MAP, BODY: [[told[0], self.of(told[1], depth - 1)]]}
         if told is not None:
-            return told
+            return told if type(told) is not tuple else {MARK: MAP, BODY: [[told[0], self.of(told[1], depth - 1)]]}
+        return self._known(kind, body, depth)
+
+    def _known(self, kind: str, body: Any, depth: int) -> Any:
+        """A tag that is no array: as a person says it, if its kind is one of ours."""
         if kind in MARKED_KINDS and type(body) is dict:
             return self._mark(kind, body, depth)
         if kind == "dict" and type(body) is list and len(body) % 2 == 0:

@@ -13,7 +13,7 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from oobdump.codecs import model
 from oobdump.codecs.arrays import Array
 from oobdump.codecs.budget import DEFAULT, Purse
+from oobdump.codecs.raw import Raw
 
 __all__ = ["TORCH", "TorchFile", "torch_file"]
 
@@ -39,7 +40,11 @@ _DTYPES: Mapping[str, str] = MappingProxyType(
         **{f"<f{size}": f"float{8 * size}" for size in (2, 4, 8)},
         **{f"<i{size}": f"int{8 * size}" for size in (2, 4, 8)},
         **{f"<u{size}": f"uint{8 * size}" for size in (2, 4, 8)},
-        **{"|i1": "int8", "|u1": "uint8", "|b1": "bool", "<c8": "complex64", "<c16": "complex128"},
+        "|i1": "int8",
+        "|u1": "uint8",
+        "|b1": "bool",
+        "<c8": "complex64",
+        "<c16": "complex128",
     }
 )
 """PyTorch's names for numpy's dtypes; it has none for others."""
@@ -54,6 +59,25 @@ _SIZES: Mapping[str, int] = MappingProxyType(
         "complex128": 16,
     }
 )
+
+
+_STORAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "bool": "Bool",
+        "uint8": "Byte",
+        "int8": "Char",
+        "int16": "Short",
+        "int32": "Int",
+        "int64": "Long",
+        "float16": "Half",
+        "bfloat16": "BFloat16",
+        "float32": "Float",
+        "float64": "Double",
+        "complex64": "ComplexFloat",
+        "complex128": "ComplexDouble",
+    }
+)
+"""Classes of storages that have a dtype. Of others it is said beside them, in a way that has no ``requires_grad``."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +97,7 @@ def torch_file(value: object) -> TorchFile:
     form = _Form(purse)
     tree = model.walk(value, form.form, purse)
     data = _pickled(tree, form.tensors)
-    out = _Out()
+    out: Any = _Out()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, content in {"data.pkl": data, "byteorder": b"little", "version": b"3\n"}.items():
             archive.writestr(zipfile.ZipInfo(f"{_NAME}/{name}", _FIRST_DATE), content)
@@ -102,9 +126,11 @@ class _Form:
     def __init__(self, purse: Purse) -> None:
         self.tensors: list[Array] = []
         self.tags = 0
-        leaves = {id(cls): model.always for cls in (type(None), bool, int, float, bytes)}
+        leaves: dict[int, Callable[[Any], bool]] = {
+            id(cls): model.always for cls in (type(None), bool, int, float, bytes)
+        }
         keys = frozenset({*leaves, id(str)})
-        leaves |= {id(str): model.is_unicode, id(Array): self._is_tensor}
+        leaves |= {id(str): model.is_unicode, id(Raw): model.always, id(Array): self._is_tensor}
         self._purse = purse
         self.form = model.Form(MappingProxyType(leaves), keys, self._tag)
 
@@ -143,18 +169,23 @@ class _Global:
 
 @dataclass(frozen=True)
 class _Storage:
-    """Bytes that are in a file of their own."""
+    """Elements that are in a file of their own; of no class, bytes."""
 
     key: int
-    size: int
+    count: int
+    of: str
 
 
+_REBUILD_TYPED = _Global("torch._utils", "_rebuild_tensor_v2")
 _REBUILD = _Global("torch._utils", "_rebuild_tensor_v3")
 _PARAMETER = _Global("torch._utils", "_rebuild_parameter")
 _STORAGE = _Global("torch.storage", "UntypedStorage")
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]  # noqa: SLF001 - the one whose opcodes can be chosen
+_Opcodes: Any = pickle._Pickler  # noqa: SLF001 - the one whose opcodes can be chosen
+
+
+class _Pickler(_Opcodes):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, tensors: list[Array]) -> None:
         super().__init__(file, _PROTOCOL)
         self._numbers = {id(array): number for number, array in enumerate(tensors)}
@@ -165,28 +196,37 @@ class _Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]  # noqa: SLF
             return self.write(pickle.GLOBAL + obj.place)
         if type(obj) is Array:
             return self._tensor(obj)
+        if type(obj) in (Raw, memoryview):  # of an array that is tagged
+            return self.save(bytes(obj.data if type(obj) is Raw else obj))
         return super().save(obj, save_persistent_id)
 
     def persistent_id(self, obj: Any) -> Any:
         """A storage, by the file that it is in."""
-        return ("storage", _STORAGE, str(obj.key), "cpu", obj.size) if type(obj) is _Storage else None
+        if type(obj) is not _Storage:
+            return None
+        cls = _Global("torch", f"{obj.of}Storage") if obj.of else _STORAGE
+        return "storage", cls, str(obj.key), "cpu", obj.count
 
     def _tensor(self, array: Array) -> None:
-        storage = _Storage(self._numbers[id(array)], memoryview(array.data).nbytes)  # type: ignore[arg-type]
         needs_grad = array.extra.get("requires_grad") is True
-        dtype = _Global("torch", _torch_name(array.dtype))
-        is_parameter = array.extra.get("parameter") is True
-        hooks: OrderedDict[str, object] = OrderedDict()
-        args = (storage, 0, tuple(array.shape), _strides(array), needs_grad and not is_parameter, hooks, dtype)
-        if not is_parameter:
-            self.save_reduce(_REBUILD, args)
+        if array.extra.get("parameter") is not True:
+            self.save_reduce(*self._rebuilt(array, needs_grad=needs_grad))
             return
         self.save(_PARAMETER)
         self.write(pickle.MARK)
-        self.save_reduce(_REBUILD, args)
+        self.save_reduce(*self._rebuilt(array, needs_grad=False))
         self.save(needs_grad)
         self.save(OrderedDict())
         self.write(pickle.TUPLE + pickle.REDUCE)
+
+    def _rebuilt(self, array: Array, *, needs_grad: bool) -> tuple[_Global, tuple[object, ...]]:
+        """What makes the tensor, and of what."""
+        number, name = self._numbers[id(array)], _torch_name(array.dtype)
+        of = _STORAGES.get(name, "")
+        count = math.prod(array.shape) * (1 if of else _SIZES[name])
+        hooks: OrderedDict[str, object] = OrderedDict()
+        args = (_Storage(number, count, of), 0, tuple(array.shape), _strides(array), needs_grad and bool(of), hooks)
+        return (_REBUILD_TYPED, args) if of else (_REBUILD, (*args, _Global("torch", name)))
 
 
 def _strides(array: Array) -> tuple[int, ...]:

@@ -158,30 +158,33 @@ def part_bytes(dump: Dump, record: PartRecord) -> bytes:
     except ValueError as error:
         raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
     if len(data) != record.size or checksum(data) != record.checksum:
-        raise _changed(path, record)
+        raise _changed(path, record.size, record.checksum)
     return data
 
 
 def check_part(dump: Dump, record: PartRecord) -> None:
-    """Checks a part of any size against its manifest, without holding it. Raises ``DamagedDump``."""
-    if record.path is None:
-        return
-    path, size, crc = f"{dump.directory}/{record.path}", 0, 0
+    """Checks a part of any size, and its side part, without holding them. Raises ``DamagedDump``."""
+    if record.path is not None:
+        _check(f"{dump.directory}/{record.path}", record.size, record.checksum)
+    if record.side is not None:
+        _check(f"{dump.directory}/{record.side.path}", record.side.size, record.side.checksum)
+
+
+def _check(path: str, wanted: int, checksum_wanted: str | None) -> None:
+    size = crc = 0
     try:
-        for piece in atomic.read_pieces(path, max(0, record.size)):
+        for piece in atomic.read_pieces(path, max(0, wanted)):
             size, crc = size + len(piece), zlib.crc32(piece, crc)
     except OSError as error:
         raise DamagedDump(f"{path}: {error}") from None
     except ValueError as error:
         raise DamagedDump(f"{path} is not what its manifest says: {error}") from None
-    if size != record.size or f"crc32:{crc:08x}" != record.checksum:
-        raise _changed(path, record)
+    if size != wanted or f"crc32:{crc:08x}" != checksum_wanted:
+        raise _changed(path, wanted, checksum_wanted)
 
 
-def _changed(path: str, record: PartRecord) -> DamagedDump:
-    return DamagedDump(
-        f"{path} is not what its manifest says ({record.size} bytes, {record.checksum}): it was changed later"
-    )
+def _changed(path: str, size: int, checksum_wanted: str | None) -> DamagedDump:
+    return DamagedDump(f"{path} is not what its manifest says ({size} bytes, {checksum_wanted}): it was changed later")
 
 
 def _committed(base: Dump, document: Any) -> Dump:

@@ -21,7 +21,10 @@ from oobdump.errors import DamagedDump
 from oobdump.store import reader, roster
 from oobdump.store.layout import Layout, made_id
 
-__all__ = ["Bounds", "Kept", "apply", "forget_children", "plan", "survey"]
+__all__ = ["Bounds", "Kept", "Tidy", "apply", "forget_children", "plan", "survey"]
+
+EVERY_S = 60.0
+"""Between two looks of one acceptor at what may be forgotten."""
 
 _UNPUBLISHED_GRACE_S = 600.0
 """A request directory without a ``request.json`` is being accepted, or its acceptor died."""
@@ -129,6 +132,26 @@ def _asked_since(layout: Layout, seconds: float) -> set[str]:
                 continue
             asked.update(accepted.asked if accepted is not None else ())
     return asked
+
+
+class Tidy:
+    """Whoever accepts requests sees to it now and then that not everything is kept for ever."""
+
+    def __init__(self, layout: Layout, bounds: Bounds) -> None:
+        self._layout, self._bounds = layout, bounds
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Whether it is time again; true once for each time."""
+        now = time.monotonic()
+        if now - self._last < EVERY_S:
+            return False
+        self._last = now
+        return True
+
+    def run(self) -> None:
+        """Forgets what may be forgotten; takes as long as there are files."""
+        run(self._layout, self._bounds)
 
 
 def _is_request(layout: Layout, name: str) -> bool:

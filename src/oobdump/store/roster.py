@@ -18,7 +18,17 @@ from oobdump.identity import Identity, Machine, Role, is_alive, iso, parse_name
 from oobdump.store import atomic
 from oobdump.store.layout import Layout
 
-__all__ = ["PROTOCOL_VERSION", "Entry", "note_end", "read", "read_entry", "write"]
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Entry",
+    "from_bytes",
+    "note_end",
+    "read",
+    "read_entry",
+    "to_bytes",
+    "with_end",
+    "write",
+]
 
 PROTOCOL_VERSION = 1
 """Of all that is on disk; a reader refuses a larger one."""
@@ -68,7 +78,7 @@ def write(layout: Layout, entry: Entry) -> Entry:
     """Writes the entry; one with ``registered_ns`` 0 gets the file system's clock."""
     if entry.registered_ns == 0:
         entry = replace(entry, registered_ns=_clock_of(layout.entry(entry.worker)))
-    atomic.replace(layout.entry(entry.worker), (_encode(entry),))
+    atomic.replace(layout.entry(entry.worker), (to_bytes(entry),))
     return entry
 
 
@@ -99,7 +109,11 @@ def read(layout: Layout) -> tuple[list[Entry], list[str]]:
 
 def read_entry(layout: Layout, worker: str) -> Entry:
     """One worker's entry. Raises ``OSError``, or ``ValueError`` if it is damaged."""
-    data = atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES)
+    return from_bytes(worker, atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES))
+
+
+def from_bytes(worker: str, data: bytes) -> Entry:
+    """The content of a worker's entry. Raises ``ValueError`` if it is damaged."""
     try:
         entry = _decode(json.loads(data))
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -111,15 +125,21 @@ def read_entry(layout: Layout, worker: str) -> Entry:
 
 def note_end(layout: Layout, entry: Entry, *, at: float, by: str, how: str, wait_status: int | None = None) -> Entry:
     """Notes that the worker ended. An end that is noted stays, and is given the wait status that it lacks."""
+    ended = with_end(entry, at=at, by=by, how=how, wait_status=wait_status)
+    if ended is not entry:
+        atomic.replace(layout.entry(entry.worker), (to_bytes(ended),))
+    return ended
+
+
+def with_end(entry: Entry, *, at: float, by: str, how: str, wait_status: int | None = None) -> Entry:
+    """The entry as ``note_end`` would write it; the same one if there is nothing to add."""
     before = entry.ended or {}
     if before and (wait_status is None or before.get("wait_status") is not None):
         return entry
     known: dict[str, Any] = {"at": iso(at), "at_s": at, "by": by, "how": how, **before}
     if wait_status is not None:
         known |= {"wait_status": wait_status, "wait_status_by": by}
-    ended = replace(entry, ended=known)
-    atomic.replace(layout.entry(entry.worker), (_encode(ended),))
-    return ended
+    return replace(entry, ended=known)
 
 
 def remove(layout: Layout, worker: str) -> None:
@@ -141,7 +161,8 @@ def _clock_of(path: str) -> int:
         os.unlink(probe)
 
 
-def _encode(entry: Entry) -> bytes:
+def to_bytes(entry: Entry) -> bytes:
+    """The content of a worker's entry."""
     identity = entry.identity
     document = {
         "schema_version": 1,

@@ -31,8 +31,17 @@ function text(value) {
   if (value instanceof Uint8Array) return `bytes ${Buffer.from(value).toString("hex")}`;
   if (Array.isArray(value)) return `[${value.map(text).join(", ")}]`;
   if (value instanceof Tag && value.kind === "dict") return entries(pairs(value.body));
+  if (value instanceof Tag && ARRAYS.has(value.kind)) return arrayText(value);
   if (value instanceof Tag) return `<${value.kind} ${text(value.body)}>`;
   return entries(Object.entries(value));
+}
+
+const ARRAYS = new Set(["ndarray", "npscalar", "tensor"]);
+
+function arrayText(array) {
+  const [dtype, shape, order, data] = ["dtype", "shape", "order", "data"].map((name) => array.body[text(name)]);
+  const bytes = data === undefined ? "None" : `bytes ${Buffer.from(data).toString("hex")}`;
+  return `<${array.kind} ${dtype} [${shape.join(", ")}] ${order === undefined ? "C" : order} ${bytes}>`;
 }
 
 // A map whose keys no map of msgpack can have in every language is a tag: keys and values in turn.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from oobdump.job.blame import Picture
 from oobdump.job.rules.finding import Finding
-from oobdump.job.wording import place, ranks_text
+from oobdump.job.wording import op_text, place, ranks_text
 
 __all__ = ["unknown"]
 
@@ -16,12 +16,21 @@ _SHOWN = 5
 
 def unknown(seen: Picture) -> Finding:
     """Which ranks stand still where, and what is missing for more."""
-    evidence = [*_still(seen), *_gaps(seen)]
+    evidence = [*_recorded(seen), *_still(seen), *_gaps(seen)]
     summary = "no rule explains what was seen"
     if seen.motions and not seen.blame and seen.stuck >= frozenset(seen.motions):
         summary += ": every rank stands still, and none is seen to wait for another"
     steps = ("oobdump stacks    # the merged stacks, whole", "Ask again with more samples: --samples 5 --every 5s")
     return Finding("unknown", (), "low", summary, tuple(evidence), (), steps)
+
+
+def _recorded(seen: Picture) -> list[str]:
+    """What the recorders show that no rule takes for a cause, such as a call that does not end on one rank."""
+    found = seen.evidence.collectives.findings[:_SHOWN]
+    return [
+        f"call {each.seq} ({op_text(each.op)}) of {each.group.label}: {each.kind} on {ranks_text(each.ranks)}"
+        for each in found
+    ]
 
 
 def _still(seen: Picture) -> list[str]:
