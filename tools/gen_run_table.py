@@ -30,7 +30,8 @@ MADE = "<!-- made by tools/gen_run_table.py: change the code, then run `make doc
 
 READY_WITHIN_S = 60.0
 
-THREADS = 5
+THREADS = 10
+"""Counted in tens: four to eight are usual, and a spare one or two may stay until they are needed again."""
 
 WAIT = "import sys; sys.stdin.read()"
 FORK = f"import os, sys; pid = os.fork(); {WAIT}; pid and os.waitpid(pid, 0)"

@@ -40,11 +40,11 @@ def identity_after_fork(parent: Identity) -> Identity:
 
 
 class Registration:
-    """One worker's. ``bells`` is None where no FIFO could be made."""
+    """One worker's. ``bell`` is its FIFO, None where none could be made."""
 
-    def __init__(self, layout: Layout, identity: Identity, started_at: float, bells: str | None) -> None:
+    def __init__(self, layout: Layout, identity: Identity, started_at: float, bell: str | None) -> None:
         self._layout = layout
-        self._bells = bells
+        self._bells = None if bell is None else os.path.dirname(bell)
         self._entry = roster.Entry(identity, 0, started_at=started_at)
         self._known = python_line.known_as(python_line.read(sys.orig_argv))
         self._left = False

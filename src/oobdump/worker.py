@@ -87,8 +87,7 @@ class Worker:
         self.guest = Guest(self._signals, self._note)
         self._doors: Doors | None = None
         self._words = LastWords(self._bell.path)
-        bells = None if self._bell.path is None else os.path.dirname(self._bell.path)
-        self._registration = Registration(self.layout, identity, self.started_at, bells)
+        self._registration = Registration(self.layout, identity, self.started_at, self._bell.path)
         _guard.on_many = partial(self._crew.give, self._registration.sweep)
         self._count = itertools.count(1)
         self._tidy = retention.Tidy(self.layout, retention.Bounds(given.keep, given.keep_s, given.keep_bytes))
@@ -143,16 +142,15 @@ class Worker:
     def leave(self) -> None:
         """At exit: no request signal may kill from here on, while what still runs may still be asked."""
         self._signals.ignore()
+        if self.identity.pid != os.getpid():
+            return  # the child of a fork in C: all else is its parent's
         if self._within(self._registration.leave, LEAVE_S) is None:
-            self._bell.remove()  # else the FIFO stays, and tells whoever sweeps that an entry stayed, too
+            self._bell.remove()  # else the FIFO stays: whoever sweeps knows that an entry stayed, too
         if self._doors is not None:
             self._doors.leave()
 
     def in_forked_child(self) -> Worker | None:
-        """In a forked child, called on the parent's worker: the child's own, or None if it is disarmed.
-
-        Lets go of the parent's descriptors and touches nothing else of the parent's.
-        """
+        """In a forked child, called on its parent's: its own, or None. The parent keeps all, but for descriptors."""
         self._signals.let_go()
         self._bell.forget()
         self._watch.close()
@@ -367,7 +365,7 @@ def dump(*names: str, format: str | None = None, timeout_s: float | None = None)
 
 
 def _at_exit() -> None:
-    if _worker is not None and _worker.identity.pid == os.getpid():
+    if _worker is not None:
         _worker.leave()
 
 

@@ -66,7 +66,7 @@ def test_a_disarmed_child_has_the_handler_that_was_there_before(tmp_path: Path) 
 seen = []
 def mine(number, frame): seen.append(number)
 signal.signal(signal.SIGUSR1, mine)
-oobdump.start(follow_fork=False)
+oobdump.start(follow_fork=False, share_signals=True)
 pid = os.fork()
 if pid == 0:
     os.kill(os.getpid(), signal.SIGUSR1)
