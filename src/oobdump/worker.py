@@ -25,7 +25,7 @@ from oobdump.channels.quiet import asks
 from oobdump.channels.request_file import RequestFiles
 from oobdump.channels.runtime import open_bell
 from oobdump.channels.signals import Signals
-from oobdump.config import Settings, default_root, fallback_dirs, settings
+from oobdump.config import Settings, default_root, fallback_dirs, settings, signal_number
 from oobdump.crew import Crew
 from oobdump.dispatcher import Dispatcher
 from oobdump.doors import Doors, check
@@ -183,14 +183,17 @@ class Worker:
         sockets = {} if self._doors is None else self._doors.describe()
         ours = {
             "request_file": self._watch.describe(),
-            "signal": {
-                **self._signals.describe(),
-                "asks": {name: [*run] for name, run in self.settings.signals.items()},
-            },
+            "signal": self._signals.describe() | self._asked_by_signals(),
             "bell": {"path": self._bell.path},
             "sentinel": self._tie.describe(),
         }
         return {**ours, **sockets, **self._words.describe()}
+
+    def _asked_by_signals(self) -> dict[str, Any]:
+        """What each signal that is ours asks for: whoever finds one pending asks it in our place."""
+        table = self.settings.signals
+        asks = {name: [*run] for name, run in table.items() if signal_number(name) in self._signals.armed}
+        return {"asks": asks} if asks else {}
 
     def _runtime(self) -> tuple[str, str, str] | None:
         """Where this worker's sockets may be: beside its bell."""

@@ -285,6 +285,7 @@ def test_h11_reads_the_same(data: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @AT_LENGTH
 @given(requests())
 def test_h11_reads_the_same_ten_thousand_times(data: bytes) -> None:
@@ -309,6 +310,7 @@ def test_we_take_nothing_that_h11_refuses(data: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @AT_LENGTH
 @given(damaged())
 def test_we_take_nothing_that_h11_refuses_ten_thousand_times(data: bytes) -> None:

@@ -30,7 +30,7 @@ def _marked(exhibit: Exhibit) -> pytest.param:  # type: ignore[valid-type]
     return pytest.param(exhibit, id=exhibit.name, marks=marks)
 
 
-@pytest.mark.parametrize("exhibit", map(_marked, EXHIBITS))
+@pytest.mark.parametrize("exhibit", [_marked(exhibit) for exhibit in EXHIBITS])
 def test_an_exhibit_is_answered(exhibit: Exhibit, tmp_path: Path) -> None:
     """The state is right, each frame is found, the program is as it was. The time is `make zoo`'s to hold."""
     assert show(exhibit, tmp_path).findings == ()
