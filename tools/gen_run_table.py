@@ -123,7 +123,7 @@ def counted(more: Counter[str], fewer: Counter[str]) -> str:
 @contextmanager
 def waiting(place: Path, here: installed.Installed, words: Sequence[str], below: int) -> Iterator[int]:
     """A program that waits for its standard input, at rest; the pid of the process so far below it."""
-    environ = here.environment(place)
+    environ = here.environment(place, OOBDUMP_SENTINEL="off")  # a process of its own, which comes when it comes
     del environ["OOBDUMP_JOB"]  # so that what `run` says of the job is seen as well
     quietly = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}  # -S is remarked on
     process = subprocess.Popen(words, env=environ, start_new_session=True, **quietly)  # type: ignore[call-overload]

@@ -32,6 +32,9 @@ ENDS_WITHIN_S = 1800.0
 LAST_CHILDREN = 40
 """That may not have been cleared away yet."""
 
+SPARE_DESCRIPTORS = 2
+"""The sentinel that the worker watches, and one that is open for a moment."""
+
 SPARE_THREADS = 2
 """An answering thread that was needed a moment ago may still be there."""
 
@@ -53,7 +56,7 @@ def campaign(place: ground.Workplace, children: int) -> list[dict[str, Any]]:
     try:
         ground.await_ready(running)
         sent = fire(place, running)
-        by_pid = collections.Counter(dump.pid for dump in dumps.committed(Path(place.layout.job_dir)))
+        by_pid = collections.Counter(dump.pid for dump in own_dumps(Path(place.layout.job_dir)))
         if by_pid[running.pid]:
             place.findings.append(f"the parent dumped {by_pid[running.pid]} times for its children's signals")
         summary = json.loads(running.stdout)
@@ -96,7 +99,10 @@ def leaks(place: ground.Workplace, running: programs.Running, held: list[dict[st
     those who were asked stay in the roster, since their outcome does.
     """
     before, after = held
-    if after["descriptors"] > before["descriptors"] or after["threads"] > before["threads"] + SPARE_THREADS:
+    if (
+        after["descriptors"] > before["descriptors"] + SPARE_DESCRIPTORS
+        or after["threads"] > before["threads"] + SPARE_THREADS
+    ):
         place.findings.append(f"the parent held {before} before its children and {after} after them")
     bells = [path.name for path in (place.path / "run").rglob("*.fifo") if str(running.pid) not in path.name]
     if len(bells) > LAST_CHILDREN:
@@ -114,6 +120,11 @@ def children_of(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def own_dumps(job_dir: Path) -> list[dumps.Dump]:
+    """What workers dumped themselves: a sentinel's dumps, of children that died while they answered, are not theirs."""
+    return [dump for dump in dumps.committed(job_dir) if not dump.worker.endswith(".outside")]
 
 
 def hold(pid: int) -> int:
@@ -146,7 +157,7 @@ def ask_parent(place: ground.Workplace, running: programs.Running) -> None:
     os.kill(running.pid, signal.SIGUSR1)
     job_dir = Path(place.layout.job_dir)
     try:
-        dumps.until(lambda: any(dump.pid == running.pid for dump in dumps.committed(job_dir)), "the parent's own dump")
+        dumps.until(lambda: any(dump.pid == running.pid for dump in own_dumps(job_dir)), "the parent's own dump")
     except AssertionError as error:
         place.findings.append(str(error))
 

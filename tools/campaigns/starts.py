@@ -24,7 +24,7 @@ from typing import Any
 import forks
 import ground
 
-from support import dumps, installed, proc, programs
+from support import installed, proc, programs
 
 INSTANTS = 300
 AT_A_TIME = 5
@@ -181,7 +181,7 @@ def children(
         place.findings.append(f"the parent ended with {code}: {(directory / 'stderr').read_text()[-500:]}")
         return []
     job = directory / "dumps" / "job"
-    rung = [dump for dump in dumps.committed(job) if dump.pid == popen.pid]
+    rung = [dump for dump in forks.own_dumps(job) if dump.pid == popen.pid]
     if rung:
         place.findings.append(f"the parent dumped {len(rung)} times for its children's signals")
     left = [*(directory / "run").rglob("*.fifo")]
