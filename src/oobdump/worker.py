@@ -149,7 +149,7 @@ class Worker:
         if self._doors is not None:
             self._doors.leave()
 
-    def in_forked_child(self) -> Worker | None:
+    def in_forked_child(self, *, follow: bool) -> Worker | None:
         """In a forked child, called on its parent's: its own, or None. The parent keeps all, but for descriptors."""
         self._signals.let_go()
         self._bell.forget()
@@ -159,7 +159,7 @@ class Worker:
         if self._doors is not None:
             self._doors.forget()
         try:
-            if self.settings.follow_fork:
+            if follow and self.settings.follow_fork:
                 child = Worker(self.settings, identity_after_fork(self.identity), self._signals)
                 child.open()
                 return child
@@ -377,7 +377,7 @@ def _before_fork() -> None:
         _guard.before(_worker.signals)
 
 
-def _after_fork() -> None:
+def _after_fork(*, follow: bool = True) -> None:
     """In a forked child: its own identity, bell and threads, or none."""
     global _worker, _lock  # noqa: PLW0603 - see start
     _lock = threading.Lock()
@@ -386,12 +386,15 @@ def _after_fork() -> None:
     parent, _worker = _worker, None
     if parent is None:
         return
-    _worker = parent.in_forked_child()
+    _worker = parent.in_forked_child(follow=follow)
     if _worker is not None:
         at_end_of_child(_worker, _at_exit)
 
 
 def _notice_fork() -> None:
-    """A fork in C runs no hook: a child that calls us after all is put in order now."""
+    """A fork in C runs no hook: a child that calls us after all is disarmed now.
+
+    It is given no threads: CPython did not put its GIL in order either, and can hang when it changes hands.
+    """
     if _worker is not None and _worker.identity.pid != os.getpid():
-        _after_fork()
+        _after_fork(follow=False)

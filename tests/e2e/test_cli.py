@@ -193,11 +193,11 @@ def test_handlers_that_misbehave(tmp_path):
 
 def test_interrupted_shows_what_is_known(tmp_path):
     """Ctrl-C ends the waiting: what is known by then is printed, with the code that fits it."""
-    with hanging(tmp_path, "idle", "idle") as job:
+    with hanging(tmp_path, "idle", "idle", OOBDUMP_SENTINEL="off") as job:
         os.kill(job.pids[1], signal.SIGSTOP)
         words = command("request", "ping", "--json")
         with subprocess.Popen(
-            words, env=environment(job.root), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            words, env=environment(job.root, OOBDUMP_GRACE_S="60"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as asking:
             dumps.wait_for_dumps(job.directory)
             asking.send_signal(signal.SIGINT)

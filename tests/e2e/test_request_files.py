@@ -74,7 +74,7 @@ def test_an_overflown_event_queue_loses_nothing(tmp_path: Path) -> None:
 def test_hundreds_of_files_at_once_are_each_answered(tmp_path: Path) -> None:
     """The disk is the queue: a burst is answered file by file, none refused."""
     count = 300
-    with programs.running("lock", tmp_path) as program:
+    with programs.running("lock", tmp_path, env={"OOBDUMP_KEEP": "0"}) as program:
         dumps.wait_for_roster(program.job_dir, program.pids)
         for nth in range(count):
             dumps.drop_json(program.job_dir, f"r{nth}", handlers="ping")

@@ -232,8 +232,9 @@ def test_what_start_refuses_is_told_once_and_the_program_runs(armed: Installed, 
 JOB = """
 import os, signal, sys, time
 signal.signal(signal.SIGCONT, lambda *_: print("continued", flush=True))
-print("tty", *map(os.isatty, range(3)), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
-try: time.sleep(120)
+try:
+    print("tty", *map(os.isatty, range(3)), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
+    time.sleep(120)
 except KeyboardInterrupt: sys.exit(5)
 """
 

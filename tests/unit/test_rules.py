@@ -156,6 +156,15 @@ def test_a_rank_that_others_wait_for_in_every_sample_is_a_straggler() -> None:
     assert (found.rule, found.ranks) == ("straggler", (2,))
 
 
+def test_steps_of_milliseconds_and_three_samples_make_no_straggler() -> None:
+    """Somebody is last in each picture; with hundreds of steps between two of them that is chance, until six agree."""
+    few = [worker(0, *[ALL_REDUCE] * 3, completed=(5, 205, 405)), worker(1, *[READS] * 3, completed=(5, 205, 405))]
+    assert verdict(evidence(few)).rule == "not-hung"
+    counts = tuple(5 + 200 * nth for nth in range(6))
+    many = [worker(0, *[ALL_REDUCE] * 6, completed=counts), worker(1, *[READS] * 6, completed=counts)]
+    assert (verdict(evidence(many)).rule, verdict(evidence(many)).ranks) == ("straggler", (1,))
+
+
 def test_a_rank_that_is_still_at_work_is_a_straggler() -> None:
     """Nobody advances, but the one that is waited for goes from function to function."""
     ranks = [worker(rank, *[ALL_REDUCE] * 2) for rank in (0, 1)]

@@ -46,6 +46,9 @@ os.read(0, 1)
 """
 """A debugger that has stopped every thread, and thinks."""
 
+_tracers: dict[int, subprocess.Popen[bytes]] = {}
+"""By the pid of the program that each holds."""
+
 Directory = Callable[[Path], None]
 Hung = Callable[[Running], None]
 
@@ -94,7 +97,7 @@ def _trace(program: Running) -> None:
     )
     assert tracer.stdout is not None
     assert tracer.stdout.read(4) == b"held"
-    (program.directory / "tracer").write_text(str(tracer.pid), encoding="ascii")
+    _tracers[program.pid] = tracer
 
 
 def _environ(pid: int) -> list[str]:
@@ -102,7 +105,8 @@ def _environ(pid: int) -> list[str]:
 
 
 def _end_tracer(program: Running) -> None:
-    os.kill(int((program.directory / "tracer").read_text(encoding="ascii")), signal.SIGKILL)
+    with _tracers.pop(program.pid) as tracer:
+        tracer.kill()
 
 
 def _kill(program: Running) -> None:

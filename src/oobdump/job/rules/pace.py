@@ -17,6 +17,12 @@ __all__ = ["not_hung", "straggler"]
 
 _TWO = 2
 
+_FAST_CALLS = 20
+"""Completed between two samples: so many short steps that a healthy rank is last in a few samples by chance."""
+
+_SURE_SAMPLES = 6
+"""Of two healthy ranks the same one is last in all of so many by chance once in 32 times or less."""
+
 
 def straggler(seen: Picture) -> Finding | None:
     """The job goes on, but the same ranks are the last in every sample; or those waited for are still at work."""
@@ -46,7 +52,7 @@ def _last_each_time(seen: Picture) -> Finding | None:
         return None
     late = [_late(seen, number) for number in range(seen.evidence.samples)]
     ranks = late[0]
-    if not ranks or any(each != ranks for each in late):
+    if not ranks or any(each != ranks for each in late) or _may_be_chance(seen):
         return None
     first = min(ranks)
     summary = (
@@ -56,6 +62,12 @@ def _last_each_time(seen: Picture) -> Finding | None:
     others = frozenset(seen.evidence.ranks) - ranks
     evidence = (f"{ranks_text(others)} waited in a collective in each sample", *_moves(seen), *shared_by(seen, ranks))
     return Finding("straggler", tuple(sorted(ranks)), "medium", summary, evidence)
+
+
+def _may_be_chance(seen: Picture) -> bool:
+    """Whether the steps are so short that as few samples as these tell nothing."""
+    most = max((each.completed for each in seen.motions.values()), default=0)
+    return most / (seen.evidence.samples - 1) > _FAST_CALLS and seen.evidence.samples < _SURE_SAMPLES
 
 
 def _late(seen: Picture, number: int) -> frozenset[int]:
