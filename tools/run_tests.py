@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-PARALLEL = 2
-"""Tests run programs of several processes themselves: more at a time only wait for each other."""
+PARALLEL = 3
+"""Tests run programs of several processes themselves, and wait for them half of the time: more only get in each other's way."""
 
 NO_TESTS = 5
 """Pytest's exit code when nothing was selected."""
