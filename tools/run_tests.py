@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 PARALLEL = 3
-"""Tests run programs of several processes themselves, and wait for them half of the time: more only get in each other's way."""
+"""Tests run programs of several processes, and wait for them half of the time: more get in each other's way."""
 
 NO_TESTS = 5
 """Pytest's exit code when nothing was selected."""
