@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,14 @@ def test_handlers_that_misbehave(tmp_path):
         assert Path(outcome["parts"][0]["path"]).read_text() == "text=a body=5"
 
 
+def stands_in(frame: str, pid: int) -> bool:
+    """Whether some thread of a process is in this frame, as py-spy sees it; False if the look failed."""
+    tool = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    assert tool is not None
+    words = [tool, "dump", "--nonblocking", "--pid", str(pid)]
+    return frame in subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
 def test_interrupted_shows_what_is_known(tmp_path):
     """Ctrl-C ends the waiting: what is known by then is printed, with the code that fits it."""
     with hanging(tmp_path, "idle", "idle", OOBDUMP_SENTINEL="off") as job:
@@ -200,6 +209,7 @@ def test_interrupted_shows_what_is_known(tmp_path):
             words, env=environment(job.root, OOBDUMP_GRACE_S="60"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as asking:
             dumps.wait_for_dumps(job.directory)
+            dumps.until(lambda: stands_in("wait (oobdump/client.py", asking.pid), "the client in its wait")
             asking.send_signal(signal.SIGINT)
             out, err = asking.communicate(timeout=WITHIN_S)
         assert asking.returncode == 75, err
