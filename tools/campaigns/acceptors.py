@@ -276,7 +276,7 @@ def ends(place: ground.Workplace, crowd: Crowd, request: AcceptedRequest) -> lis
         dead = outcome.worker not in crowd.names()
         if outcome.status == "ok":
             found.append("answered")
-        elif dead and outcome.status != "ok" and outcome.state in ("killed", "gone"):  # told, or found out
+        elif dead and outcome.state in ("killed", "gone"):  # told, or found out
             found.append("dead")
         else:
             found.append("neither")
