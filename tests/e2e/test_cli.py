@@ -202,11 +202,10 @@ def stands_in(frame: str, pid: int) -> bool:
 
 def test_interrupted_shows_what_is_known(tmp_path):
     """Ctrl-C ends the waiting: what is known by then is printed, with the code that fits it."""
-    with hanging(tmp_path, "idle", "idle", OOBDUMP_SENTINEL="off") as job:
-        os.kill(job.pids[1], signal.SIGSTOP)
-        words = command("request", "ping", "--json")
+    with hanging(tmp_path, "idle", "user_handlers") as job:
+        words = command("request", "hangs", "--timeout", "100", "--json")
         with subprocess.Popen(
-            words, env=environment(job.root, OOBDUMP_GRACE_S="60"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            words, env=environment(job.root), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as asking:
             dumps.wait_for_dumps(job.directory)
             dumps.until(lambda: stands_in("wait (oobdump/client.py", asking.pid), "the client in its wait")
@@ -214,7 +213,7 @@ def test_interrupted_shows_what_is_known(tmp_path):
             out, err = asking.communicate(timeout=WITHIN_S)
         assert asking.returncode == 75, err
         assert b"interrupted" in err
-        assert [outcome["status"] for outcome in json.loads(out)["outcomes"]] == ["ok", "no_answer"]
+        assert [outcome["status"] for outcome in json.loads(out)["outcomes"]] == ["error", "no_answer"]
 
 
 # -- signal ----------------------------------------------------------------------------------------------------------
