@@ -57,7 +57,7 @@ bench-overhead: venv ## what an armed program costs: loops in pairs, without and
 
 zoo: venv ## every way to hang: what is said of it, how soon, and what other tools find (a quarter of an hour)
 	@$(MAKE_VENV) --group dev --group zoo
-	@$(BIN)/python tools/zoo.py $(ARGS)
+	@$(BIN)/python tools/hang_zoo.py $(ARGS)
 
 jobs: venv ## real torchrun jobs that misbehave, each with its verdict (ARGS='NAME…' chooses; five minutes)
 	@$(BIN)/python tests/jobs/run.py $(ARGS)
