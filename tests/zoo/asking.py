@@ -84,6 +84,7 @@ def show(exhibit: Exhibit, directory: Path) -> Shown:
         }
         program = stack.enter_context(programs.running(exhibit.program, place, env=env))
         dumps.wait_for_roster(program.job_dir, program.pids)
+        dumps.until(lambda: [*program.job_dir.glob("sentinels/*.json")], "a sentinel, as any job has after its start")
         keeper.when_hung(program)
         stack.callback(keeper.undo, program)
         began = time.monotonic()
