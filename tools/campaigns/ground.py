@@ -35,6 +35,12 @@ from support import programs  # noqa: E402
 __all__ = ["ROOT", "Victim", "Workplace", "await_ready", "chance", "damage", "parser", "show", "workplace"]
 
 
+REMOVED_WITHIN_S = 20.0
+"""A sentinel leaves within seconds of its last worker."""
+
+LOOK_EVERY_S = 0.1
+
+
 class Workplace:
     """A fresh directory, and what was found wrong there."""
 
@@ -77,7 +83,15 @@ def workplace(name: str) -> Iterator[Workplace]:
         if keep:
             print(f"{name}: what was found is in {place.path}", file=sys.stderr)
         else:
-            shutil.rmtree(place.path)
+            _remove(place.path)
+
+
+def _remove(path: Path) -> None:
+    """Removes it, although a sentinel that leaves soon may still write there."""
+    deadline = time.monotonic() + REMOVED_WITHIN_S
+    while path.exists():
+        shutil.rmtree(path, ignore_errors=time.monotonic() < deadline)
+        time.sleep(LOOK_EVERY_S)
 
 
 def chance(seed: int | None) -> tuple[random.Random, str]:

@@ -74,7 +74,12 @@ def counted(found: collections.Counter[str]) -> dict[str, int]:
 def kill_one(place: ground.Workplace, way: str, number: int, chance: random.Random) -> None:
     """One worker: started, put to work, killed."""
     directory = place.path / f"worker-{number}"
-    running = programs.launch(ground.Victim("dumping_worker", ""), directory, env=place.environment, arguments=(way,))
+    running = programs.launch(
+        ground.Victim("dumping_worker", ""),
+        directory,
+        env={**place.environment, "OOBDUMP_SENTINEL": "off"},
+        arguments=(way,),
+    )
     try:
         ground.await_ready(running)
         if way == "files":
