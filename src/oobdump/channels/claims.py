@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from oobdump import linux
-from oobdump.handlers.plain import read_file
 from oobdump.handlers.process import function_name, is_function
+from oobdump.process_status import has_signal, status
 
 __all__ = ["LIGHTNING", "ignored_for_us", "in_slurm", "owner_name", "requeues", "why_not"]
 
@@ -78,13 +78,5 @@ def owner_name(signum: int) -> str | None:
 
 def _blocked_by_program(signum: int) -> bool:
     """Blocked here, and not because whoever started this process blocks it (a mask goes on to children)."""
-    return signum in signal.pthread_sigmask(signal.SIG_BLOCK, []) and not _blocks(os.getppid(), signum)
-
-
-def _blocks(pid: int, signum: int) -> bool:
-    try:
-        lines = read_file(f"/proc/{pid}/status").splitlines()
-        mask = next(line for line in lines if line.startswith("SigBlk:")).split()[1]
-    except (OSError, StopIteration, IndexError):
-        return False
-    return bool(int(mask, 16) >> (signum - 1) & 1)
+    blocked = signum in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return blocked and not has_signal(status(os.getppid()), "SigBlk", signum)

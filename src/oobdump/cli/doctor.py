@@ -21,10 +21,11 @@ from oobdump.cli.output import Cell
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client, Outcome, find_job, jobs
 from oobdump.config import settings
-from oobdump.doctor import CHECKS, Done, Finding, Subject, examine, proc
+from oobdump.doctor import CHECKS, Done, Finding, Subject, examine
 from oobdump.doctor.worker import NOT_ARMED
 from oobdump.errors import OobdumpError, StoreError
 from oobdump.identity import Identity, Machine
+from oobdump.process_status import status
 from oobdump.request import HandlerCall, Request
 from oobdump.store.layout import Layout
 from oobdump.store.roster import Entry
@@ -126,7 +127,7 @@ def _unknown(place: Place, pids: Sequence[int], entries: Sequence[Entry]) -> Ite
     known = {entry.identity.pid for entry in entries}
     for pid in pids:
         if pid not in known:
-            state = proc.status(pid).get("State")
+            state = status(pid).get("State")
             seen = f"process {pid} is in no roster under {place.root}" if state else f"there is no process {pid}"
             yield NOT_ARMED.found(seen, pid=pid, state=state)
 

@@ -18,7 +18,7 @@ import click
 
 from oobdump.cli import outcomes as results
 from oobdump.cli import output
-from oobdump.cli.armed import refusal, status_field
+from oobdump.cli.armed import refusal
 from oobdump.cli.place import Place, json_option, place_options
 from oobdump.client import Client, Outcome
 from oobdump.config import settings, signal_number
@@ -26,6 +26,7 @@ from oobdump.errors import DamagedDump, RequestError
 from oobdump.identity import Machine
 from oobdump.outside.patience import SENTINEL_S, Patience
 from oobdump.outside.strangers import is_python, name_of_stranger
+from oobdump.process_status import status
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import reader, roster, sentinels
 from oobdump.store.layout import Layout
@@ -254,7 +255,7 @@ def _entry(layout: Layout, worker: str) -> roster.Entry | None:
 
 
 def _missing(line: _Line, timeout_s: float) -> str:
-    state = status_field(f"/proc/{line.outcome.pid}/status", "State")
+    state = status(line.outcome.pid).get("State", "")
     if not state:
         return "the process ended after it was sent the signal: `oobdump ps --all` shows how"
     step = "its dump is not committed" if line.accepted is not None else "it has begun no dump"

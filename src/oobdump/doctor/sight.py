@@ -18,6 +18,7 @@ from oobdump.doctor import proc
 from oobdump.doctor.model import Check, Finding, Kind, Subject
 from oobdump.handlers.child_process import NOT_FOUND, Run, run
 from oobdump.handlers.pyspy import TRIES
+from oobdump.process_status import effective_uid, may_ptrace, status, yama_scope
 
 __all__ = ["CHECKS", "cause_of", "py_spy"]
 
@@ -76,11 +77,11 @@ def _ptrace(_subject: Subject) -> Iterator[Finding]:
         return
     with _child() as child:
         error = proc.read_memory(child.pid)
-    scope = proc.yama_scope()
+    scope = yama_scope()
     if error is not None:
         cause = cause_of(os.getpid())
         yield CHILD_UNREADABLE.found(f"reading a child's memory fails: {error.strerror}; {_words(cause)}", **cause)
-    elif scope and not proc.may_ptrace():
+    elif scope and not may_ptrace(status(os.getpid())):
         yield YAMA.found(f"kernel.yama.ptrace_scope is {scope}, without SYS_PTRACE", yama_scope=scope)
 
 
@@ -96,13 +97,14 @@ def _worker(subject: Subject) -> Iterator[Finding]:
 
 def cause_of(pid: int) -> dict[str, Any]:
     """What may forbid it, as far as /proc tells: users, dumpable, Yama, capabilities, seccomp."""
+    ours = status(os.getpid())
     return {
         "our_uid": os.geteuid(),
-        "its_uid": proc.uid(pid),
+        "its_uid": effective_uid(status(pid)),
         "dumpable": proc.dumpable(pid),
-        "yama_scope": proc.yama_scope(),
-        "sys_ptrace": proc.may_ptrace(),
-        "seccomp": proc.status(os.getpid()).get("Seccomp") not in ("0", None),
+        "yama_scope": yama_scope(),
+        "sys_ptrace": may_ptrace(ours),
+        "seccomp": ours.get("Seccomp") not in ("0", None),
     }
 
 

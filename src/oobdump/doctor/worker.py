@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 
 from oobdump.channels.bell import ring
-from oobdump.config import signal_number
-from oobdump.doctor import proc
 from oobdump.doctor.model import Check, Finding, Kind, Subject
-from oobdump.store.roster import Entry
+from oobdump.process_status import has_signal, status, takes
+from oobdump.store.roster import Entry, armed_signals
 
 __all__ = ["CHECKS", "NOT_ARMED", "seen_from_here"]
 
@@ -118,7 +117,7 @@ def _signal(subject: Subject) -> Iterator[Finding]:
     entry = subject.worker
     if not seen_from_here(entry):
         return
-    armed = _armed(entry)
+    armed = armed_signals(entry)
     if not armed:
         about = entry.channels.get("signal")
         why = about.get("off") if isinstance(about, Mapping) else None
@@ -127,20 +126,12 @@ def _signal(subject: Subject) -> Iterator[Finding]:
         yield from _one_signal(entry, name, signum)
 
 
-def _armed(entry: Entry) -> dict[str, int]:
-    """The signals that it says it answers, by name."""
-    about = entry.channels.get("signal")
-    names = about.get("armed") if isinstance(about, Mapping) else None
-    return {str(name): signal_number(str(name)) for name in names} if isinstance(names, list) else {}
-
-
 def _one_signal(entry: Entry, name: str, signum: int) -> Iterator[Finding]:
     pid = entry.identity.pid
-    fields, threads = proc.status(pid), [proc.status(pid, thread) for thread in proc.threads(pid)]
+    fields = status(pid)
     masks = {mask: fields.get(mask, "") for mask in ("SigCgt", "SigIgn", "SigBlk", "ShdPnd")}
-    blocked = bool(threads) and all(proc.has_signal(each, "SigBlk", signum) for each in threads if each)
-    if fields and not (proc.has_signal(fields, "SigCgt", signum) or blocked):
-        how = "ignored" if proc.has_signal(fields, "SigIgn", signum) else "neither caught nor blocked in all threads"
+    if fields and not takes(pid, signum):
+        how = "ignored" if has_signal(fields, "SigIgn", signum) else "neither caught nor blocked in all threads"
         yield SIGNAL_KILLS.found(f"{name} is {how}", worker=entry.worker, signal=name, **masks)
     elif _stays_pending(pid, signum):
         yield SIGNAL_PENDING.found(
@@ -150,7 +141,7 @@ def _one_signal(entry: Entry, name: str, signum: int) -> Iterator[Finding]:
 
 def _stays_pending(pid: int, signum: int) -> bool:
     deadline = time.monotonic() + _STAYS_PENDING_S
-    while proc.has_signal(proc.status(pid), "ShdPnd", signum):
+    while has_signal(status(pid), "ShdPnd", signum):
         if time.monotonic() > deadline:
             return True
         time.sleep(_LOOK_EVERY_S)
@@ -161,7 +152,7 @@ def _taken(subject: Subject) -> Iterator[Finding]:
     """By its own answer: only the process itself knows which Python function handles a signal."""
     entry = subject.worker
     handlers = _answered(subject, "process").get("signal_handlers")
-    for name, signum in _armed(entry).items():
+    for name, signum in armed_signals(entry).items():
         who = handlers.get(str(signum)) if isinstance(handlers, Mapping) else None
         if who and not str(who).startswith(_OURS):
             yield SIGNAL_TAKEN.found(f"{name} is handled by {who}", worker=entry.worker, signal=name, owner=who)
@@ -174,9 +165,9 @@ def _answered(subject: Subject, handler: str) -> Mapping[str, object]:
 
 def _stopped(subject: Subject) -> Iterator[Finding]:
     entry = subject.worker
-    state = proc.status(entry.identity.pid).get("State", "") if seen_from_here(entry) else ""
+    state = status(entry.identity.pid).get("State", "") if seen_from_here(entry) else ""
     if state[:1] in ("T", "t"):
-        tracer = proc.status(entry.identity.pid).get("TracerPid", "0")
+        tracer = status(entry.identity.pid).get("TracerPid", "0")
         yield STOPPED.found(f"its state is {state}", worker=entry.worker, state=state, tracer=int(tracer))
 
 

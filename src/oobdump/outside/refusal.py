@@ -9,32 +9,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from oobdump.outside.look import status_fields
+from oobdump.process_status import effective_uid, may_ptrace, status, yama_scope
 
 __all__ = ["reasons", "why_refused"]
-
-_CAP_SYS_PTRACE = 19
-_YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 
 
 def why_refused(pid: int) -> str:
     """All reasons on one line."""
     try:
-        ours, theirs = status_fields("/proc/self/status"), status_fields(f"/proc/{pid}/status")
+        ours, theirs = status(os.getpid()), status(pid)
         owner = os.stat(f"/proc/{pid}/stat").st_uid
     except OSError:
         return "the reason cannot be seen"
-    return "; ".join(reasons(ours, theirs, owner, _yama())) or "the kernel gives no reason: perhaps a security module"
+    return (
+        "; ".join(reasons(ours, theirs, owner, yama_scope() or 0))
+        or "the kernel gives no reason: perhaps a security module"
+    )
 
 
 def reasons(ours: Mapping[str, str], theirs: Mapping[str, str], owner: int, yama: int) -> Iterator[str]:
     """What forbids it, from both ``status`` files, the owner of its ``/proc`` entry and Yama's scope."""
-    may = bool(int(ours.get("CapEff", "0"), 16) >> _CAP_SYS_PTRACE & 1)
     if ours.get("Seccomp", "0") != "0":
         yield "a seccomp filter is on us, which may forbid it: ask from outside the sandbox"
-    if may:
+    if may_ptrace(ours):
         return
-    our_uid, their_uid = _uid(ours), _uid(theirs)
+    our_uid, their_uid = effective_uid(ours), effective_uid(theirs)
     if our_uid != their_uid:
         yield f"it belongs to uid {their_uid}, we are uid {our_uid}: ask as that user, or as root"
     elif owner != their_uid:
@@ -45,17 +44,3 @@ def reasons(ours: Mapping[str, str], theirs: Mapping[str, str], owner: int, yama
     if yama > 0:
         advice = "" if yama > 1 else ", or have it call prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)"
         yield f"Yama forbids it (kernel.yama.ptrace_scope is {yama}): set it to 0{advice}"
-
-
-def _uid(status: Mapping[str, str]) -> int:
-    words = status.get("Uid", "").split()
-    return int(words[1]) if len(words) > 1 else -1
-
-
-def _yama() -> int:
-    """0 too where the kernel has no Yama."""
-    try:
-        with open(_YAMA, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0

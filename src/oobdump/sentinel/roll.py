@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from oobdump.channels.bell import LOOK, ring
-from oobdump.config import signal_number
 from oobdump.identity import Machine, parse_name
 from oobdump.store import roster
 from oobdump.store.layout import Layout
@@ -82,7 +81,7 @@ class Roll:
             "worker": entry.worker,
             "pid": entry.identity.pid,
             "ticks": entry.identity.start_ticks,
-            "signals": _signals(entry),
+            "signals": roster.armed_signals(entry),
             "ended": entry.alive() is False and entry.ended is not None,
             "entry": roster.to_bytes(entry).decode("ascii"),
         }
@@ -119,15 +118,3 @@ class Roll:
         if entry.alive() is False:
             self.gone.add(worker)
         return entry
-
-
-def _signals(entry: roster.Entry) -> dict[str, int]:
-    """The request signals that a worker has armed, by name."""
-    about = entry.channels.get("signal")
-    found: dict[str, int] = {}
-    for name in about.get("armed") or () if isinstance(about, dict) else ():
-        try:
-            found[str(name)] = signal_number(str(name))
-        except ValueError:
-            continue
-    return found

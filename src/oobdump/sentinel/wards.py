@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from oobdump.identity import start_ticks
+from oobdump.process_status import signals, status
 
 __all__ = ["STATUS_WITHIN_S", "Ward", "Wards"]
 
@@ -87,20 +88,8 @@ class Wards:
         """Request signals that have been pending at ``_PENDING_LOOKS`` looks, each once until it is taken."""
         for ward in self:
             if ward.died is None and ward.signals:
-                mask = _pending(ward.pid)
+                mask = signals(status(ward.pid), "ShdPnd", "SigPnd")
                 for name, number in ward.signals.items():
                     ward.pending[name] = ward.pending.get(name, 0) + 1 if mask >> (number - 1) & 1 else 0
                     if ward.pending[name] == _PENDING_LOOKS:
                         yield ward, name
-
-
-def _pending(pid: int) -> int:
-    """The signals that wait for a process or its main thread, as a mask (proc(5): SigPnd, ShdPnd)."""
-    try:
-        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
-            lines = file.read(8192).split(b"\n")
-        return sum(int(line.split()[1], 16) for line in lines if line.startswith(b"ShdPnd")) | sum(
-            int(line.split()[1], 16) for line in lines if line.startswith(b"SigPnd")
-        )
-    except (OSError, ValueError, IndexError):
-        return 0

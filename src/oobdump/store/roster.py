@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oobdump.config import signal_number
 from oobdump.identity import Identity, Machine, Role, is_alive, iso, parse_name
 from oobdump.store import atomic
 from oobdump.store.layout import Layout
@@ -21,6 +22,7 @@ from oobdump.store.layout import Layout
 __all__ = [
     "PROTOCOL_VERSION",
     "Entry",
+    "armed_signals",
     "from_bytes",
     "note_end",
     "read",
@@ -121,6 +123,19 @@ def from_bytes(worker: str, data: bytes) -> Entry:
     if parse_name(worker) is None or entry.worker != worker:
         raise ValueError(f"the entry is about {entry.worker!a}")
     return entry
+
+
+def armed_signals(entry: Entry) -> dict[str, int]:
+    """The signals that a worker says it answers, by name."""
+    about = entry.channels.get("signal")
+    names = about.get("armed") if isinstance(about, Mapping) else None
+    found = {}
+    for name in names if isinstance(names, list) else ():
+        try:
+            found[str(name)] = signal_number(str(name))
+        except ValueError:
+            continue  # damaged, or a signal that this machine does not have
+    return found
 
 
 def note_end(layout: Layout, entry: Entry, *, at: float, by: str, how: str, wait_status: int | None = None) -> Entry:
