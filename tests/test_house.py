@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "early", "python_line"),
     ("identity",),
     ("request", "response", "config", "roles"),
-    ("wire", "targets", "parameters", "linux", "threads", "forks", "process_status"),
+    ("wire", "targets", "parameters", "linux", "threads", "forks", "process_status", "bare_python"),
     ("registry", "handlers", "codecs", "store", "watch", "inbox", "runner", "crew", "slots"),
     ("answer",),
     ("channels", "dispatcher"),

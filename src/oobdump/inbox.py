@@ -287,7 +287,7 @@ def observe(directory: str, name: str) -> Seen | None:
         base = Seen(name, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_uid)
         if not stat.S_ISREG(found.st_mode):
             return replace(base, problem="it is not a regular file")
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, atomic.CAREFUL)
     except FileNotFoundError:
         return None
     except PermissionError as error:

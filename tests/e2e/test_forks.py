@@ -144,7 +144,8 @@ worker = oobdump.start()
 go.set()
 sent = 0
 while not done.is_set():
-    children = open(f"/proc/self/task/{thread.native_id}/children").read().split()
+    try: children = open(f"/proc/self/task/{thread.native_id}/children").read().split()
+    except FileNotFoundError: break  # the thread has ended meanwhile
     for pid in map(int, children):
         try: os.kill(pid, signal.SIGUSR1); sent += 1
         except ProcessLookupError: pass

@@ -215,6 +215,19 @@ def test_a_python_without_oobdump_is_told(armed: Installed, tmp_path: Path) -> N
     assert f"{bare}/bin/python -m pip install oobdump" in done.stderr
 
 
+def test_a_python_for_a_task_of_ours_is_armed_by_nothing(armed: Installed, tmp_path: Path) -> None:
+    """What looks at a worker from outside, or opens a foreign file, is no worker itself, whatever it inherits."""
+    (tmp_path / "says.py").write_text(
+        "import sys\ndef main(word): print(word, [name for name in sys.modules if name.startswith('oobdump')])\n"
+    )
+    code = (
+        f"import subprocess, sys; sys.path.append({str(tmp_path)!r}); from oobdump import bare_python;"
+        "subprocess.run(bare_python.command('says', 'hello'), check=True)"
+    )
+    done = armed.call(tmp_path, "python", "-c", code)
+    assert (done.returncode, done.stdout) == (0, "hello []\n"), done.stderr
+
+
 def test_what_start_refuses_is_told_once_and_the_program_runs(armed: Installed, tmp_path: Path) -> None:
     """A squatted directory: one line for the program and all its children, and no request signal ends them."""
     (tmp_path / "dumps" / "job").mkdir(parents=True)

@@ -31,6 +31,7 @@ from oobdump.store import reader, roster
 from oobdump.store.fallen import fallen
 from oobdump.store.from_outside import OutsideDump
 from oobdump.wire import accepted_to_bytes
+from support.programs import SOURCES
 
 ELSEWHERE = Machine("elsewhere", "boot", "pid:[1]")
 
@@ -377,7 +378,7 @@ def test_a_claim_holds_while_its_owner_lives_and_no_longer(layout):
     )
 
     def claimed_for(seconds):
-        words = [details.SOURCES, layout.root, str(os.getpid()), str(seconds)]
+        words = [str(SOURCES), layout.root, str(os.getpid()), str(seconds)]
         other = subprocess.Popen([sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert other.stdout.readline() == b"True\n"
         return other
@@ -473,7 +474,7 @@ def test_as_a_program_of_its_own(layout):
         roster.write(layout, roster.Entry(identity, 0))
         accepted(layout, identity.worker)
         words = ["--dir", layout.root, "--job", layout.job, "--request", "id", "--by", "sentinel", identity.worker]
-        env = {**os.environ, "PYTHONPATH": details.SOURCES}
+        env = {**os.environ, "PYTHONPATH": str(SOURCES)}
         command = [sys.executable, "-m", "oobdump.outside", *words]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

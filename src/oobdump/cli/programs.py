@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from oobdump.cli.exit_codes import ExitCode
 from oobdump.cli.failure import CommandError
+from oobdump.store.atomic import read_head
 
 __all__ = ["Command", "find"]
 
@@ -69,7 +69,7 @@ def _which(name: str, environ: Mapping[str, str]) -> str:
 
 def _python_of(path: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The Python behind a binary or a script's first line."""
-    head = _head(path)
+    head = read_head(path, _HEAD_BYTES, follow=True)
     if not head.startswith(b"#!"):
         names = (os.path.basename(path), os.path.basename(os.path.realpath(path)))
         return (path,) if any(map(_PYTHON.fullmatch, names)) else ()
@@ -96,17 +96,3 @@ def _python_of_env(rest: Sequence[str], environ: Mapping[str, str]) -> tuple[str
         return (_which(words[0], environ), *words[1:])
     except CommandError:
         return ()
-
-
-def _head(path: str) -> bytes:
-    """How a file begins; nothing if it cannot be read, as some programs cannot."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, _HEAD_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

@@ -17,10 +17,10 @@ from typing import Any
 from oobdump.doctor import proc
 from oobdump.doctor.model import Check, Finding, Kind, Subject
 from oobdump.handlers.child_process import NOT_FOUND, Run, run
-from oobdump.handlers.pyspy import TRIES
+from oobdump.handlers.pyspy import TRIES, NoPySpy, find_program
 from oobdump.process_status import effective_uid, may_ptrace, status, yama_scope
 
-__all__ = ["CHECKS", "cause_of", "py_spy"]
+__all__ = ["CHECKS", "cause_of"]
 
 _PY_SPY_WITHIN_S = 10.0
 
@@ -120,16 +120,10 @@ def _words(cause: Mapping[str, object]) -> str:
     return f"it {maybe} not dumpable (PR_SET_DUMPABLE, or a program file that may not be read)"
 
 
-def py_spy() -> str | None:
-    """The program: beside this Python, else on PATH."""
-    places = [os.path.dirname(sys.executable), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    paths = (os.path.join(place, "py-spy") for place in places if place)
-    return next((path for path in paths if os.access(path, os.X_OK)), None)
-
-
 def _py_spy(_subject: Subject) -> Iterator[Finding]:
-    program = py_spy()
-    if program is None:
+    try:
+        program = find_program()
+    except NoPySpy:
         yield NO_PY_SPY.found(f"py-spy is neither beside {sys.executable} nor on PATH")
         return
     with _child() as child:

@@ -14,6 +14,7 @@ import resource
 import sys
 from typing import Any, BinaryIO
 
+from oobdump.bare_python import limit
 from oobdump.job.calls import Pool
 from oobdump.job.collectives import TraceProblem
 from oobdump.job.recorder import parse_unscanned
@@ -33,8 +34,8 @@ LENGTH_BYTES = 8
 
 def main() -> None:
     """Answers tasks until stdin ends."""
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
+    limit(resource.RLIMIT_CORE, 0)
     gc.disable()  # what is read has no cycles, and each file is let go of before the next
     serve(sys.stdin.buffer, sys.stdout.buffer)
 

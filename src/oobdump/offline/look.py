@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from oobdump.store.atomic import read_head
 
 __all__ = ["Family", "Kind", "families", "rank_in"]
 
@@ -30,7 +31,6 @@ MAX_DEPTH = 4
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<rank>[0-9]{1,9})(?P<suffix>(?:\.[A-Za-z][A-Za-z0-9-]*)*)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _PICKLE = b"\x80"
 _RECORDER = re.compile(rb'"(?:comm_lib_version|pg_config|pg_status|entries|nccl_comm_state)"')
@@ -93,24 +93,10 @@ def _files(path: str) -> Iterator[str]:
 
 
 def _kind(path: str) -> Kind:
-    head = _head(path)
+    head = read_head(path, HEAD_BYTES)
     if head[:1] == _PICKLE:
         return "recorder"
     text = head.lstrip()
     if text[:1] == b"{":
         return "recorder" if _RECORDER.search(text) else "stacks" if _STACKS.search(text) else "unknown"
     return "pyspy" if _PYSPY.match(text) else "unknown"
-
-
-def _head(path: str) -> bytes:
-    """The first bytes of a regular file; nothing of any other."""
-    try:
-        descriptor = os.open(path, _READ)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

@@ -14,13 +14,13 @@ import os
 import pickle
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from oobdump import bare_python
 from oobdump.job.calls import Pool
 from oobdump.job.collectives import TraceProblem
 from oobdump.job.stacks import Frame
@@ -54,8 +54,6 @@ MAX_CHILDREN = 2
 
 MAX_LOST = 4
 """Files that may end a child: each costs up to ``WITHIN_S``."""
-
-_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from oobdump.offline.child import main; main()"
 
 _CLASSES = {
     (each.__module__, each.__qualname__): each
@@ -110,12 +108,15 @@ class _Child:
     """One process that reads."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-S", "-c", _CHILD, json.dumps(sys.path)]  # -S: no startup file arms or slows it
         tasks, answers = os.pipe(), os.pipe()
         self.tasks, self.answers = tasks[1], answers[0]
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own Python and a constant
-                command, stdin=tasks[0], stdout=answers[1], stderr=subprocess.DEVNULL
+                bare_python.command("oobdump.offline.child"),
+                stdin=tasks[0],
+                stdout=answers[1],
+                stderr=subprocess.DEVNULL,
+                env=bare_python.environment(),
             )
         finally:
             os.close(tasks[0])

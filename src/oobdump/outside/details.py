@@ -10,21 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from oobdump import bare_python
 from oobdump.handlers.plain import read_file, text
 from oobdump.handlers.redaction import redact_arguments, redact_value
 
-__all__ = ["NAMES", "SOURCES", "command", "main"]
-
-SOURCES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-"""Where the package is: the child need not find it by itself."""
-
-_PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from oobdump.outside.details import main; main(int(sys.argv[2]))"
-)
+__all__ = ["NAMES", "command", "main"]
 
 _MAX_DESCRIPTORS = 2000
 _MAX_VARIABLES = 5000
@@ -34,12 +27,13 @@ _READ_BYTES = 2**20
 
 
 def command(pid: int) -> list[str]:
-    """How to run this: ``-I`` keeps the directory we are in and the user's site out."""
-    return [sys.executable, "-I", "-c", _PROGRAM, SOURCES, str(pid)]
+    """How to run this."""
+    return bare_python.command(__name__, str(pid))
 
 
-def main(pid: int) -> None:
+def main(pid_as_text: str) -> None:
     """Takes the readings, one line each."""
+    pid = int(pid_as_text)
     for name, read in _READINGS.items():
         try:
             entry = {"name": name, "value": read(pid)}

@@ -22,6 +22,7 @@ from oobdump.codecs.raw import Raw
 from oobdump.reading import summary
 from oobdump.reading.elements import element
 from oobdump.reading.outline import shown
+from oobdump.store.atomic import CAREFUL
 
 __all__ = ["SIDE_SUFFIX", "Look", "open_side"]
 
@@ -33,7 +34,6 @@ _READ_BYTES = 32 * 2**20
 
 _TOLD = 300
 _MAX_SHAPE = 64
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Tree = Any
 
@@ -139,7 +139,7 @@ _KINDS: Mapping[str, Callable[[Look, str, Any], Tree]] = MappingProxyType(
 def open_side(directory: int, name: str) -> int | None:
     """The side part of a document of that name; None if there is no regular file."""
     try:
-        descriptor = os.open(f"{name}{SIDE_SUFFIX}", _OPEN, dir_fd=directory)
+        descriptor = os.open(f"{name}{SIDE_SUFFIX}", CAREFUL, dir_fd=directory)
     except OSError:
         return None
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

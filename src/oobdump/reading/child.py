@@ -7,7 +7,6 @@ before a byte of the file is read, and whatever goes wrong is answered in words.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
@@ -17,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from oobdump import codecs
+from oobdump.bare_python import limit
 from oobdump.codecs.base import Encoded
 from oobdump.errors import CodecError
 from oobdump.reading import arrays, documents, foreign
@@ -36,9 +36,9 @@ Chunks = Iterator[bytes | bytearray | memoryview]
 def main(words: str) -> None:
     """Does what the order says, and ends."""
     order = json.loads(words)
-    _bound(resource.RLIMIT_AS, order["memory"])
-    _bound(resource.RLIMIT_CPU, order["cpu"])
-    _bound(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_AS, order["memory"])
+    limit(resource.RLIMIT_CPU, order["cpu"])
+    limit(resource.RLIMIT_CORE, 0)
     answer: dict[str, Any]
     chunks: Chunks = iter(())
     try:
@@ -55,14 +55,6 @@ def main(words: str) -> None:
     _write(json.dumps(answer).encode("ascii") + b"\n")
     for chunk in chunks:
         _write(chunk)
-
-
-def _bound(what: int, most: int) -> None:
-    """A limit, unless a lower one holds already."""
-    hard = resource.getrlimit(what)[1]
-    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(what, (least, least))
 
 
 def _write(data: bytes | bytearray | memoryview) -> None:

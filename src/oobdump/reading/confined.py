@@ -2,8 +2,8 @@
 
 In: an open file and what is wanted of it. Out: the child's answer: notes, and bytes. Whatever the
 file is (a bomb, a loop, what makes a decoder crash) ends as ``ConfinedError`` that says which bound
-was met. Only this module starts that child, with no site packages' startup files and no variable
-that could arm it; what the child found is never an object here, only a document.
+was met. The rule only this module keeps: what the child found is never an object here, only a
+document.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
+from oobdump import bare_python
 from oobdump.errors import CodecError
 from oobdump.reading.arrays import SIDE_SUFFIX
 from oobdump.reading.source import Source
@@ -46,13 +46,6 @@ MAX_ANSWER_BYTES = 64 * 2**20
 
 _MAX_HEADER_BYTES = 2**20
 _READ_BYTES = 2**16
-
-_KEPT = ("PATH", "LD_LIBRARY_PATH")
-"""All of the environment that an interpreter may need to start; nothing that arms or alters it."""
-
-_CHILD = (
-    "import json,sys; sys.path[:] = json.loads(sys.argv[1]); from oobdump.reading.child import main; main(sys.argv[2])"
-)
 
 
 class ConfinedError(CodecError):
@@ -100,12 +93,12 @@ def streamed(source: Source, order: Order, directory: int | None = None) -> Iter
     limits = {"memory": memory, "cpu": CPU_S, "file": source.descriptor, "directory": directory}
     words = json.dumps({**asdict(order), **limits, "name": os.path.basename(source.path)})
     child = subprocess.Popen(  # noqa: S603 - this interpreter, and words of ours
-        [sys.executable, "-I", "-S", "-c", _CHILD, json.dumps(sys.path), words],
+        bare_python.command("oobdump.reading.child", words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         pass_fds=[each for each in (source.descriptor, directory) if each is not None],
-        env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        env=bare_python.environment(),
     )
     assert child.stdout is not None  # noqa: S101 - a pipe was asked for
     try:

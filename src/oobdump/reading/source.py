@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from oobdump.errors import StoreError
+from oobdump.store.atomic import CAREFUL
 
 __all__ = ["FORMATS", "Source", "SourceError", "directory_of", "format_of", "opened", "what_is"]
 
@@ -23,7 +24,6 @@ HEAD_BYTES = 4096
 
 FORMATS = ("json", "msgpack", "pickle", "text", "npy", "zip", "binary")
 
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a directory"),
@@ -69,7 +69,7 @@ def opened(path: str, media_type: str = "") -> Iterator[Source]:
     if kind != "a file":
         raise SourceError(f"{path} is {kind}: not read, as it may never end, or lead elsewhere; name a regular file")
     try:
-        descriptor = os.open(path, _OPEN)
+        descriptor = os.open(path, CAREFUL)
     except PermissionError:
         raise
     except OSError as error:

@@ -18,10 +18,12 @@ from oobdump.errors import ForeignDirectory
 from oobdump.response import Bytes
 
 __all__ = [
+    "CAREFUL",
     "make_tree",
     "private_dir",
     "publish",
     "read_bounded",
+    "read_head",
     "read_pieces",
     "replace",
     "replace_summed",
@@ -32,7 +34,8 @@ _counter = itertools.count(time.time_ns() // 1000)
 """For temporary names. It starts with the time: in a container each process has the pid of the one before it."""
 
 _TEMPORARY = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+CAREFUL = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""For what somebody else may have put there: neither a FIFO nor a link leads anywhere."""
 _PRIVATE = 0o700
 _SUMMED_BYTES = 2**20
 """What is read back at a time: it fits into a cache."""
@@ -145,16 +148,30 @@ def read_bounded(path: str, limit: int) -> bytes:
 
     Raises ``OSError``; ``ValueError`` if it is no regular file or larger than ``limit`` bytes.
     """
-    descriptor = os.open(path, _READ)
+    descriptor = os.open(path, CAREFUL)
     try:
         return read_descriptor(descriptor, limit)
     finally:
         os.close(descriptor)
 
 
+def read_head(path: str, size: int, *, follow: bool = False) -> bytes:
+    """How a regular file begins; nothing of any other, and of one that cannot be read. ``follow``: links, too."""
+    try:
+        descriptor = os.open(path, CAREFUL & ~os.O_NOFOLLOW if follow else CAREFUL)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, size) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def read_pieces(path: str, limit: int) -> Iterator[bytes]:
     """The same in pieces, so that nobody holds the whole."""
-    descriptor = os.open(path, _READ)
+    descriptor = os.open(path, CAREFUL)
     try:
         yield from _pieces(descriptor, limit)
     finally:
