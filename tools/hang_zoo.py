@@ -8,11 +8,10 @@ what was seen of them in this run: they make no finding.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from figures import parser, show  # noqa: E402 - found through the line above
 from support.programs import ProgramError  # noqa: E402
 from zoo import asking, peers, visiting  # noqa: E402
 from zoo.exhibits import EXHIBITS, Exhibit  # noqa: E402
+
+_place = partial(tempfile.TemporaryDirectory, prefix="zoo", ignore_cleanup_errors=True)
 
 WORDS = {"found": "yes", "missed": "no", "silent": "-", "killed": "KILLED", "froze": "FROZE"}
 
@@ -52,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _shown(exhibit: Exhibit) -> asking.Shown:
-    with _place() as directory:
+    with _place() as name:
         try:
-            return asking.show(exhibit, directory)
+            return asking.show(exhibit, Path(name))
         except ProgramError as error:
             return asking.Shown(exhibit, (), (), exhibit.frames, 0.0, (str(error),))
 
@@ -62,9 +63,9 @@ def _shown(exhibit: Exhibit) -> asking.Shown:
 def _word(peer: peers.Peer, exhibit: Exhibit) -> str:
     if not visiting.can_visit(exhibit):
         return ""
-    with _place() as directory:
+    with _place() as name:
         try:
-            return WORDS[visiting.visit(peer, exhibit, directory)]
+            return WORDS[visiting.visit(peer, exhibit, Path(name))]
         except ProgramError:
             return "never hung"
 
@@ -81,16 +82,6 @@ def _row(shown: asking.Shown) -> dict[str, Any]:
 
 def _found(peer: peers.Peer, rows: Sequence[dict[str, Any]]) -> int:
     return sum(row[peer.name] == WORDS["found"] for row in rows)
-
-
-@contextmanager
-def _place() -> Iterator[Path]:
-    """A directory that goes with all that is in it."""
-    path = Path(tempfile.mkdtemp(prefix="zoo"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ class Client:
             why = _joined(str(seen.evidence.get("why", "")), other_away)
             return replace(_from(base, accepted, seen), why=why)
         own = reader.read_dump(layout, accepted.id, worker)
-        state, why = _seen_from_here(self._entry(worker))
+        state, why = _seen_from_here(roster.find(self.home or self.layout, worker))
         tried = f"looked at from outside: {failure}" if failure else ""
         partial = own if own.found == "partial" else None
         return replace(base, state=state, why=_joined(own.why, why, tried), dump=partial)
@@ -237,15 +237,9 @@ class Client:
 
     def _base(self, worker: str) -> Outcome:
         rank, host, pid = parse_name(worker) or (None, "", 0)
-        entry = self._entry(worker)
+        entry = roster.find(self.home or self.layout, worker)
         role = entry.identity.role if entry is not None else "rank" if rank is not None else "other"
         return Outcome(worker, rank, host, pid, role, "no_answer")
-
-    def _entry(self, worker: str) -> roster.Entry | None:
-        try:
-            return roster.read_entry(self.home or self.layout, worker)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
 
 
 def jobs(root: str) -> Iterator[Layout]:

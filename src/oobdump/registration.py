@@ -101,15 +101,9 @@ class Registration:
     def _runs(self, worker: str) -> bool:
         if self._bells is not None:
             return is_heard(f"{self._bells}/{worker}.fifo")
-        entry = self._read(worker)
+        entry = roster.find(self._layout, worker)
         return entry is not None and entry.alive() is True
 
     def _ranked_by(self, worker: str) -> str | None:
-        entry = self._read(worker)
+        entry = roster.find(self._layout, worker)
         return None if entry is None else entry.identity.sources.get("rank")
-
-    def _read(self, worker: str) -> roster.Entry | None:
-        try:
-            return roster.read_entry(self._layout, worker)
-        except (OSError, ValueError):
-            return None

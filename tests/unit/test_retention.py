@@ -17,6 +17,7 @@ import strategies
 from oobdump.inbox import publish
 from oobdump.request import AcceptedRequest, HandlerCall, Request
 from oobdump.store import reader, retention, roster
+from oobdump.store.layout import made_id
 from oobdump.store.retention import Bounds, Kept, plan
 from oobdump.store.writer import DumpWriter
 
@@ -256,6 +257,26 @@ def test_workers_that_ended_long_ago_are_forgotten(layout):
     assert len(roster.read(layout)[0]) == 2
     retention.run(layout, Bounds(seconds=50))
     assert [entry.worker for entry in roster.read(layout)[0]] == [OTHER.worker]
+
+
+def test_children_that_were_never_asked_are_forgotten(layout):
+    """Of the workers named: a child that has gone. One that was asked stays, and so do who runs and who is a rank."""
+    past, asked = ended_child(0), ended_child(1)
+    rank = dataclasses.replace(ended_child(2), role="rank")
+    here = dataclasses.replace(strategies.identity_of(os.getpid(), 3), role="child")
+    for identity in (past, asked, rank, here):
+        roster.write(layout, roster.Entry(identity, 0, started_at=time.time()))
+    accept(layout, made_id(time.time_ns(), "w", 1), 0, asked=(asked,))
+    named = [identity.worker for identity in (past, asked, rank, here)]
+    assert retention.forget_children(layout, [*named, "proc.nobody.1"]) == [past.worker]
+    assert not os.path.exists(layout.entry(past.worker))
+    assert all(os.path.exists(layout.entry(worker)) for worker in named[1:])
+
+
+def ended_child(rank):
+    """The identity of a child of this machine that has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        return dataclasses.replace(strategies.identity_of(child.pid, rank), role="child")
 
 
 def test_a_job_without_dumps(tmp_path):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import dumps
+from support import dumps, proc
 from support.programs import ENDED_WITHIN_S, Running
 
 __all__ = ["KEEPERS", "MEMORY_CGROUP", "Keeper"]
@@ -75,14 +75,7 @@ class Keeper:
 
 def _stop(program: Running) -> None:
     os.kill(program.pid, signal.SIGSTOP)
-    dumps.until(lambda: _state(program.pid) == "T", f"{program.pid} stopped")
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
+    dumps.until(lambda: proc.look(program.pid, program.pid).state == "T", f"{program.pid} stopped")
 
 
 def _trace(program: Running) -> None:

@@ -177,9 +177,8 @@ def ring_workers(layout: Layout, workers: set[str]) -> int:
     """Rings the bells of those workers that are on this machine; returns how many heard."""
     heard = 0
     for worker in workers:
-        try:
-            entry = roster.read_entry(layout, worker)
-        except (OSError, ValueError, KeyError, TypeError):
+        entry = roster.find(layout, worker)
+        if entry is None:
             continue
         path = dict(entry.channels.get("bell") or {}).get("path")
         if isinstance(path, str) and entry.alive():

@@ -15,7 +15,7 @@ from oobdump.cli import outcomes as results
 from oobdump.cli import output
 from oobdump.cli.asking import ask, ask_over_http
 from oobdump.cli.place import Place, json_option, place_options
-from oobdump.client import Client
+from oobdump.client import Client, Outcome
 from oobdump.errors import RequestError
 from oobdump.request import DEFAULT_EXPIRES_IN_S, DEFAULT_TIMEOUT_S, FORMATS, HandlerCall, Request
 from oobdump.wire import MAX_REQUEST_BYTES
@@ -93,27 +93,25 @@ def request(  # noqa: PLR0913 - one argument an option
     )
     client = Client(place.layout())
     if via == "http":
-        return _by_http(client, asked, as_json=as_json)
-    accepted, outcomes = ask(client, asked)
+        outcomes = _by_http(client, asked)
+        document, place_of_dumps = results.http_document(client.layout, outcomes), client.layout.dumps
+    else:
+        accepted, outcomes = ask(client, asked)
+        document = results.document(client.layout, accepted, outcomes)
+        place_of_dumps = client.layout.request_dir(accepted.id)
     if as_json:
-        output.emit(results.document(client.layout, accepted, outcomes))
+        output.emit(document)
     else:
         results.print_table(outcomes)
-        output.sentence(f"{results.coverage(outcomes)}; dumps: {client.layout.request_dir(accepted.id)}")
+        output.sentence(f"{results.coverage(outcomes)}; dumps: {place_of_dumps}")
     return results.exit_code(outcomes)
 
 
-def _by_http(client: Client, asked: Request, *, as_json: bool) -> int:
+def _by_http(client: Client, asked: Request) -> list[Outcome]:
     """Each worker is asked by itself, and gives its dump an id of its own."""
     if asked.id is not None or asked.expires_in_s != DEFAULT_EXPIRES_IN_S:
         raise RequestError("--id and --expires belong to a request that is dropped: leave them out with --via http")
-    outcomes = ask_over_http(client, asked)
-    if as_json:
-        output.emit(results.http_document(client.layout, outcomes))
-    else:
-        results.print_table(outcomes)
-        output.sentence(f"{results.coverage(outcomes)}; dumps: {client.layout.dumps}")
-    return results.exit_code(outcomes)
+    return ask_over_http(client, asked)
 
 
 def parse_call(text: str) -> HandlerCall:

@@ -222,7 +222,7 @@ def _stores(layout: Layout) -> tuple[Layout, ...]:
 def _unheard(client: Client, line: _Line) -> tuple[Layout, AcceptedRequest] | None:
     """A request in place of the one that the signal should have made, once the worker has had its time."""
     worker = line.outcome.worker
-    entry = _entry(client.layout, worker)
+    entry = roster.find(client.layout, worker)
     gone = entry is None or entry.alive() is False
     waits_s = 0.0 if gone else settings().grace_s
     if entry is not None and not gone and sentinels.live(client.layout, entry.identity.machine):
@@ -245,13 +245,6 @@ def _new_request(home: Layout, before: frozenset[str], worker: str) -> tuple[Lay
                 if accepted is not None and accepted.asked == (worker,) and accepted.source.get("channel") == "signal":
                     return layout, accepted
     return None
-
-
-def _entry(layout: Layout, worker: str) -> roster.Entry | None:
-    try:
-        return roster.read_entry(layout, worker)
-    except (OSError, ValueError):
-        return None
 
 
 def _missing(line: _Line, timeout_s: float) -> str:

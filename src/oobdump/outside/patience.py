@@ -82,7 +82,7 @@ class Patience:
             return waited > late_s or not self._may_yet_answer(worker)
         if known.thread is not None:
             return not known.thread.is_alive()
-        entry = self._entry(worker)
+        entry = roster.find(self.home or self.layout, worker)
         known.reason = known.reason or self._reason(worker, entry, waited)
         if not known.reason:
             return False
@@ -135,7 +135,11 @@ class Patience:
         stores = (self.layout, *self.fallbacks)
         found = (reader.read_dump(store, self.accepted.id, worker + OUTSIDE) for store in stores)
         dump = next((each for each in found if each.found == "committed"), None)
-        return dump is not None and dump.state in _MAY_YET_ANSWER and self._entry(worker) is not None
+        return (
+            dump is not None
+            and dump.state in _MAY_YET_ANSWER
+            and roster.find(self.home or self.layout, worker) is not None
+        )
 
     def _sentinel(self, entry: roster.Entry | None) -> str | None:
         """The sentinel that answers for this worker; looked up once for each machine."""
@@ -148,9 +152,3 @@ class Patience:
             except OSError:
                 self._sentinels[machine] = None
         return self._sentinels[machine]
-
-    def _entry(self, worker: str) -> roster.Entry | None:
-        try:
-            return roster.read_entry(self.home or self.layout, worker)
-        except (OSError, ValueError):
-            return None

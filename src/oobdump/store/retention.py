@@ -15,7 +15,6 @@ import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 from oobdump.errors import DamagedDump
 from oobdump.store import reader, roster
@@ -99,7 +98,8 @@ def forget_children(layout: Layout, workers: Iterable[str]) -> list[str]:
 
     A program may fork one every second for a week; only who was asked is missed.
     """
-    gone = [entry for entry in map(partial(_entry, layout), workers) if entry is not None and _is_gone_child(entry)]
+    found = (roster.find(layout, worker) for worker in workers)
+    gone = [entry for entry in found if entry is not None and _is_gone_child(entry)]
     if not gone:
         return []
     asked = _asked_since(layout, min(entry.started_at for entry in gone))
@@ -107,13 +107,6 @@ def forget_children(layout: Layout, workers: Iterable[str]) -> list[str]:
     for worker in forgotten:
         roster.remove(layout, worker)
     return forgotten
-
-
-def _entry(layout: Layout, worker: str) -> roster.Entry | None:
-    try:
-        return roster.read_entry(layout, worker)
-    except (OSError, ValueError):
-        return None
 
 
 def _is_gone_child(entry: roster.Entry) -> bool:

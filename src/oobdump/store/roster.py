@@ -23,6 +23,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Entry",
     "armed_signals",
+    "find",
     "from_bytes",
     "note_end",
     "read",
@@ -112,6 +113,14 @@ def read(layout: Layout) -> tuple[list[Entry], list[str]]:
 def read_entry(layout: Layout, worker: str) -> Entry:
     """One worker's entry. Raises ``OSError``, or ``ValueError`` if it is damaged."""
     return from_bytes(worker, atomic.read_bounded(layout.entry(worker), _MAX_ENTRY_BYTES))
+
+
+def find(layout: Layout, worker: str) -> Entry | None:
+    """The same, for who can do without: None if there is none, or none that can be read."""
+    try:
+        return read_entry(layout, worker)
+    except (OSError, ValueError):
+        return None
 
 
 def from_bytes(worker: str, data: bytes) -> Entry:
