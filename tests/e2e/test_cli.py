@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from support import dumps, proc, programs
+from support.pyspy import functions
 
 WITHIN_S = 60.0
 """A command takes a tenth of a second; with every core busy it has taken several."""
@@ -192,14 +192,6 @@ def test_handlers_that_misbehave(tmp_path):
         assert Path(outcome["parts"][0]["path"]).read_text() == "text=a body=5"
 
 
-def stands_in(frame: str, pid: int) -> bool:
-    """Whether some thread of a process is in this frame, as py-spy sees it; False if the look failed."""
-    tool = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    assert tool is not None
-    words = [tool, "dump", "--nonblocking", "--pid", str(pid)]
-    return frame in subprocess.run(words, capture_output=True, text=True, check=False).stdout
-
-
 def test_interrupted_shows_what_is_known(tmp_path):
     """Ctrl-C ends the waiting: what is known by then is printed, with the code that fits it."""
     with hanging(tmp_path, "idle", "user_handlers") as job:
@@ -208,7 +200,7 @@ def test_interrupted_shows_what_is_known(tmp_path):
             words, env=environment(job.root), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as asking:
             dumps.wait_for_dumps(job.directory)
-            dumps.until(lambda: stands_in("wait (oobdump/client.py", asking.pid), "the client in its wait")
+            dumps.until(lambda: "wait" in functions(asking.pid, main_only=True), "the client in its wait")
             asking.send_signal(signal.SIGINT)
             out, err = asking.communicate(timeout=WITHIN_S)
         assert asking.returncode == 75, err

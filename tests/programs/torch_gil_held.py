@@ -1,20 +1,10 @@
-"""torch is loaded, and the main thread waits in C and keeps the GIL: ``wait_in_c_with_gil``."""
+"""``c_wait_gil_held`` with torch loaded, whose control plane answers without the GIL: ``wait_in_c_with_gil``."""
 
 from __future__ import annotations
 
-import ctypes
-
-import torch.distributed  # noqa: F401 - brings the control plane, whose server answers without the GIL
-from _program import arm, held_mutex, ready
-
-
-def wait_in_c_with_gil() -> None:
-    """Lock a mutex twice through ``PyDLL``, which keeps the GIL around the call."""
-    mutex = held_mutex()
-    lock_mutex = ctypes.PyDLL(None).pthread_mutex_lock
-    ready()
-    lock_mutex(mutex)
-
+import torch.distributed  # noqa: F401 - brings the control plane
+from _program import arm
+from c_wait_gil_held import wait_in_c_with_gil
 
 if __name__ == "__main__":
     arm()
