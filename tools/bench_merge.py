@@ -126,7 +126,7 @@ def _value(rank: int, line: int) -> dict[str, Any]:
     frames = [
         {"file": f"{site}module{depth % 7}.py", "line": depth, "function": f"forward_{depth}"} for depth in range(DEPTH)
     ]
-    frames[-1] = {"file": "/work/train.py", "line": line, "function": "train_step"}
+    frames[-1] = {"file": "/code/train.py", "line": line, "function": "train_step"}
     thread = {"name": "MainThread", "ident": 1, "native_id": rank + 2, "daemon": False, "main": True, "ours": False}
     thread |= {"frames": frames, "omitted_frames": 0}
     return {"schema_version": 1, "pid": rank + 2, "taken_at": "", "python": "3.11.7", "threads": [thread]}

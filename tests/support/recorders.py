@@ -30,9 +30,9 @@ FRAMES = [
     {"name": "backward", "filename": f"{SITE}/autograd/graph.py", "line": 829},
     {"name": "_engine_run_backward", "filename": f"{SITE}/autograd/__init__.py", "line": 347},
     {"name": "backward", "filename": f"{SITE}/_tensor.py", "line": 648},
-    {"name": "train_step", "filename": "/work/train.py", "line": 71},
-    {"name": "main", "filename": "/work/train.py", "line": 112},
-    {"name": "<module>", "filename": "/work/train.py", "line": 130},
+    {"name": "train_step", "filename": "/code/train.py", "line": 71},
+    {"name": "main", "filename": "/code/train.py", "line": 112},
+    {"name": "<module>", "filename": "/code/train.py", "line": 130},
 ]
 """Innermost first, as the recorder writes them; shared by all entries, as PyTorch's pickles share them."""
 

@@ -132,7 +132,7 @@ def failed_part(handler="stacks") -> Part:
 
 def stacks_of(*functions: str) -> dict:
     """A value of the ``stacks`` handler: one main thread in these functions, and one of ours."""
-    frames = [{"file": "/work/train.py", "line": 7, "function": name} for name in functions]
+    frames = [{"file": "/code/train.py", "line": 7, "function": name} for name in functions]
     thread = {"name": "MainThread", "ident": 1, "native_id": 2, "daemon": False, "main": True, "ours": False}
     bell = {**thread, "name": "oobdump bell", "main": False, "ours": True, "frames": frames[:1]}
     pool = {**thread, "name": "pool-3", "main": False, "frames": frames[:1]}
@@ -766,7 +766,7 @@ def test_show_prints_outcomes_and_contents(answered):
     assert re.match(r"request 20260101T000000\.000Z-0000000001, \d+ s ago: stacks: 2 of 2 ranks answered", lines[0])
     assert re.match(r"0 .* ok +responsive +0\.250 +stacks", lines[2])
     assert "rank 1: stacks (application/json, " in done.stdout
-    assert '      - {"file": "/work/train.py", "line": 7, "function": "train"}' in done.stdout
+    assert '      - {"file": "/code/train.py", "line": 7, "function": "train"}' in done.stdout
 
 
 def test_show_says_what_went_wrong(job):

@@ -32,14 +32,14 @@ from oobdump.job.stacks import (
 # -- builders and strategies -----------------------------------------------------------------------------------------
 
 SITE = "/venv/lib/python3.11/site-packages/"
-MAIN = (Frame("/work/train.py", 120, "<module>"), Frame("/work/train.py", 101, "main"))
-WAITS = (*MAIN, Frame("/work/train.py", 71, "train_step"), Frame(SITE + "torch/c10d.py", 2985, "all_reduce"))
-READS = (*MAIN, Frame("/work/train.py", 85, "wait_for_file"))
+MAIN = (Frame("/code/train.py", 120, "<module>"), Frame("/code/train.py", 101, "main"))
+WAITS = (*MAIN, Frame("/code/train.py", 71, "train_step"), Frame(SITE + "torch/c10d.py", 2985, "all_reduce"))
+READS = (*MAIN, Frame("/code/train.py", 85, "wait_for_file"))
 
 
 def chain(*names):
     """A stack of the program's own functions."""
-    return tuple(Frame("/work/train.py", 1, name) for name in names)
+    return tuple(Frame("/code/train.py", 1, name) for name in names)
 
 
 def worker(rank, *stacks, label="MainThread"):
@@ -347,11 +347,11 @@ def test_an_outlier_names_the_users_frame():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (["/work/a.py", "/usr/lib/python3.11/threading.py"], 0),
-        (["/work/a.py", "/venv/lib/python3.13t/site-packages/x.py", "/work/b.py"], 2),
-        (["/work/a.py", "/usr/lib/python3/dist-packages/x.py", "<frozen runpy>"], 0),
+        (["/code/a.py", "/usr/lib/python3.11/threading.py"], 0),
+        (["/code/a.py", "/venv/lib/python3.13t/site-packages/x.py", "/code/b.py"], 2),
+        (["/code/a.py", "/usr/lib/python3/dist-packages/x.py", "<frozen runpy>"], 0),
         (["/usr/lib/python3.11/runpy.py", "/usr/lib/python3.11/threading.py"], 1),
-        (["/work/a.py", "<string>"], 1),
+        (["/code/a.py", "<string>"], 1),
         (["/home/lib/pythonic/a.py", "/usr/lib64/python3.9/x.py"], 0),
     ],
 )

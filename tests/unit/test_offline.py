@@ -182,8 +182,8 @@ def test_traces_of_several_children_share_their_calls(tmp_path: Path) -> None:
 def pyspy_document(pid=100):
     """What ``py-spy dump --json`` prints, cut to what is used."""
     frames = [
-        {"name": "wait", "filename": "/work/train.py", "module": None, "short_filename": "train.py", "line": 9},
-        {"name": "<module>", "filename": "/work/train.py", "module": None, "short_filename": "train.py", "line": 20},
+        {"name": "wait", "filename": "/code/train.py", "module": None, "short_filename": "train.py", "line": 9},
+        {"name": "<module>", "filename": "/code/train.py", "module": None, "short_filename": "train.py", "line": 20},
     ]
     thread = {"pid": pid, "thread_id": 1, "active": False, "owns_gil": False, "frames": frames}
     return [

@@ -15,14 +15,14 @@ from oobdump.report.text import MIN_WIDTH, WIDTH, render, short_file
 from oobdump.report.tree import MAX_BRANCHES, MAX_CHAIN
 
 SITE = "/venv/lib/python3.11/site-packages/"
-MAIN = (Frame("/work/train.py", 120, "<module>"), Frame("/work/train.py", 101, "main"))
+MAIN = (Frame("/code/train.py", 120, "<module>"), Frame("/code/train.py", 101, "main"))
 WAITS = (
     *MAIN,
-    Frame("/work/train.py", 71, "train_step"),
+    Frame("/code/train.py", 71, "train_step"),
     Frame(SITE + "torch/distributed/c10d_logger.py", 83, "wrapper"),
     Frame(SITE + "torch/distributed/distributed_c10d.py", 2985, "all_reduce"),
 )
-READS = (*MAIN, Frame("/work/train.py", 85, "wait_for_file"))
+READS = (*MAIN, Frame("/code/train.py", 85, "wait_for_file"))
 
 
 def worker(rank, *stacks, label="MainThread"):
@@ -43,7 +43,7 @@ def page(*results, **options):
 
 def chain(*names):
     """A stack of the program's own functions."""
-    return tuple(Frame("/work/train.py", 1, name) for name in names)
+    return tuple(Frame("/code/train.py", 1, name) for name in names)
 
 
 class Brackets:
@@ -200,14 +200,14 @@ def test_forks_as_deep_as_a_recursion():
 @pytest.mark.parametrize(
     ("file", "short"),
     [
-        ("/work/train.py", "train.py"),
+        ("/code/train.py", "train.py"),
         ("train.py", "train.py"),
         (SITE + "torch/nn/module.py", "torch/nn/module.py"),
         ("/usr/lib/python3/dist-packages/yaml/x.py", "yaml/x.py"),
         ("/usr/lib/python3.11/concurrent/futures/thread.py", "concurrent/futures/thread.py"),
         ("/opt/lib/python3.13t/site-packages/lib/python3.9/site-packages/x.py", "x.py"),
         ("<frozen runpy>", "<frozen runpy>"),
-        ("/work/dir/", "dir/"),
+        ("/code/dir/", "dir/"),
         ("", ""),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_style_is_told_what_is_what():
 def test_a_hostile_name_is_shown_and_does_nothing():
     """Escape sequences, line breaks, reversed reading and half characters are printed as what they are."""
     name = "evil\x1b[2J\r\n\u202egnp.exe\ud800\x00\x9b31m"
-    frame = Frame(f"/work/{name}.py", 1, name)
+    frame = Frame(f"/code/{name}.py", 1, name)
     thread = ThreadStack(name, name, False, False, (frame,))
     lines = page(WorkerStacks("proc.h.1", None, "h", 1, (thread,)), Problem(name, None, name), width=200)
     text = "".join(lines)
